@@ -1,0 +1,345 @@
+/** The public face: a container made from options, and what one does with it. */
+
+import { EventEmitter } from 'node:events';
+import type TypedEmitter from 'typed-emitter';
+import { AbortedError, TscontainError, UnsupportedError } from '../errors.js';
+import { launcherConfiguration } from '../host/configuration.js';
+import { launcher } from '../launcher/launcher.js';
+import { describeStep } from '../plan/describe.js';
+import { Plan } from '../plan/plan.js';
+import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
+import { parseDuration } from '../units.js';
+import { ContainerFileSystem } from './fs.js';
+import { type Blueprint, describeProcess, Instance, type InstanceEnd, makeBlueprint } from './instance.js';
+import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
+import type { ContainerProcess } from './process.js';
+import type { ProcessIdentity } from './process-plan.js';
+import type { ExitReason, Result } from './result.js';
+import {
+  type ContainerSettings,
+  type ExecSettings,
+  parseArgv,
+  parseContainerOptions,
+  parseExecOptions,
+  parseRunOptions,
+  type UserSpec,
+} from './settings.js';
+import { resolveSources } from './sources.js';
+import { group, passwd } from './system-files.js';
+import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
+
+/** How a container ended. */
+export interface ContainerEnd {
+  readonly reason: ExitReason | undefined;
+  /** What it had used in the end; undefined if the launcher was killed. */
+  readonly stats: ContainerStats | undefined;
+}
+
+/** What a container tells of. A type, not an interface: typed-emitter asks for an index signature. */
+export type ContainerEvents = {
+  /** The kernel ran out of the container's memory and killed; everything that ran in it has been ended. */
+  oom: () => void;
+  /** The container has ended, and nothing of it is left. */
+  exit: (end: ContainerEnd) => void;
+};
+
+/** What a container is, for a reader. */
+export interface ContainerInspection {
+  readonly id: string;
+  readonly name: string | undefined;
+  readonly hostname: string;
+  readonly state: 'running' | 'ended';
+  /** Process id of its init on the host. */
+  readonly pid: number | undefined;
+  /** Host ids of the container: its root is `first`. */
+  readonly ids: { readonly first: number | undefined; readonly count: number };
+  readonly cgroup: string | undefined;
+  readonly seccomp: 'default' | 'docker' | 'custom';
+  readonly capabilities: readonly string[];
+  /** Every protection that was asked to be weaker, or that this host cannot give. Empty is what one wants to see. */
+  readonly relaxations: readonly string[];
+}
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const defaultGrace = 10_000;
+const SIGTERM = 15;
+
+const TypedEvents = EventEmitter as new () => TypedEmitter.default<ContainerEvents>;
+
+/**
+ * A container: namespaces, mounts, limits and filters around the programs that run in it.
+ *
+ * ```ts
+ * await using box = await Container.create({ limits: { memory: '256MiB' } });
+ * const { stdout } = await box.exec(['python3', '-c', 'print(6*7)']);
+ * ```
+ */
+export class Container extends TypedEvents implements AsyncDisposable {
+  /** Twelve hexadecimal digits. */
+  readonly id: string;
+  /** Files of the container, in the shape of node:fs/promises. */
+  readonly fs: ContainerFileSystem;
+
+  readonly #settings: ContainerSettings;
+  readonly #instance: Instance;
+  #userFiles: Promise<UserFiles> | undefined;
+  #frozen = false;
+
+  private constructor(settings: ContainerSettings, blueprint: Blueprint, single: boolean) {
+    super();
+    this.#settings = settings;
+    this.id = blueprint.id;
+    this.#instance = new Instance(
+      blueprint,
+      {
+        oom: () => this.emit('oom'),
+        gone: (end) => this.#onGone(end),
+      },
+      single,
+    );
+    this.fs = new ContainerFileSystem((ints, paths, listener) => this.#instance.file(ints, paths, listener));
+    settings.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /**
+   * Make a container and leave it running, with nothing in it.
+   * @throws OptionError, UnsupportedError, PermissionError; AbortedError when `signal` aborts first
+   */
+  static async create(options: ContainerOptions = {}): Promise<Container> {
+    const settings = parseContainerOptions(options);
+    throwIfAborted(settings.signal);
+    const facts = await resolveSources(settings);
+    const container = new Container(settings, makeBlueprint(settings, facts), false);
+    try {
+      await container.#instance.ready;
+      throwIfAborted(settings.signal);
+    } catch (error) {
+      await container.kill();
+      throwIfAborted(settings.signal);
+      throw error;
+    }
+    return container;
+  }
+
+  /**
+   * Run one program in a container of its own, and wait for it. The container ends with the program.
+   * @throws OptionError, UnsupportedError, PermissionError; TscontainError when it cannot be started; ExitError with `check`
+   */
+  static run(argv: Argv, options: RunOptions & { encoding: 'buffer' }): Promise<Result<Buffer>>;
+  static run(argv: Argv, options?: RunOptions): Promise<Result>;
+  static async run(argv: Argv, options: RunOptions = {}): Promise<Result | Result<Buffer>> {
+    const program = parseArgv(argv);
+    const settings = parseRunOptions(options);
+    throwIfAborted(settings.container.signal);
+    const facts = await resolveSources(settings.container);
+    const container = new Container(settings.container, makeBlueprint(settings.container, facts), true);
+    const process = container.#start(program, settings.exec);
+    try {
+      return await process;
+    } finally {
+      await container.kill();
+    }
+  }
+
+  /** What {@link create} (and then `argv`) would do, step by step; nothing is started. */
+  static async plan(options: ContainerOptions = {}, argv: Argv = ['/bin/true']): Promise<Plan> {
+    const settings = parseContainerOptions(options);
+    const program = parseArgv(argv);
+    return makePlan(settings, makeBlueprint(settings, await resolveSources(settings)), program);
+  }
+
+  /**
+   * Remove what was left on the host by programs that are dead: cgroups, and directories of containers on disk. Running
+   * containers, of this process or of others, are not touched. Returns how many things were removed.
+   */
+  static sweep(): Promise<number> {
+    return launcher(launcherConfiguration).reclaim();
+  }
+
+  /**
+   * Start a program. The handle is awaited for the result, iterated for output, disposed of to end it. A program that cannot
+   * be started rejects the handle.
+   * @throws OptionError at once, for options that are wrong
+   */
+  exec(argv: Argv, options: ExecOptions = {}): ContainerProcess {
+    return this.#start(parseArgv(argv), parseExecOptions(options));
+  }
+
+  #start(argv: readonly string[], settings: ExecSettings): ContainerProcess {
+    const spec = settings.user ?? this.#settings.user;
+    const cwd = settings.cwd ?? this.#settings.cwd;
+    const environment = (user: ResolvedUser) => ({ cwd, env: this.#environment(user, settings) });
+    if (spec.kind === 'ids') {
+      const user = numericUser(spec);
+      return this.#instance.start(argv, settings, user, environment(user));
+    }
+    if (this.#settings.image.kind === 'host') {
+      const user = namedUser(spec, { passwd, group });
+      return this.#instance.start(argv, settings, user, environment(user));
+    }
+    return this.#startNamed(argv, settings, spec, environment);
+  }
+
+  /** The user's name must first be looked up in the image's own files. */
+  #startNamed(
+    argv: readonly string[],
+    settings: ExecSettings,
+    spec: Extract<UserSpec, { kind: 'name' }>,
+    environment: (user: ResolvedUser) => { cwd: string; env: readonly (readonly [string, string])[] },
+  ): ContainerProcess {
+    return this.#instance.startLater(argv, settings, async () => {
+      const user = namedUser(spec, await this.#readUserFiles());
+      return { identity: user as ProcessIdentity, environment: environment(user) };
+    });
+  }
+
+  #readUserFiles(): Promise<UserFiles> {
+    this.#userFiles ??= Promise.all([this.#readUserFile('/etc/passwd'), this.#readUserFile('/etc/group')]).then(
+      ([passwdText, groupText]) => ({ passwd: passwdText, group: groupText }),
+    );
+    return this.#userFiles;
+  }
+
+  async #readUserFile(path: string): Promise<string> {
+    const facts = await this.fs.lstat(path);
+    if (!facts.isFile() || facts.size > maxUserFile) {
+      throw new TscontainError('ERR_USER_FILE', `${path} of the image is no regular file of at most 1 MiB`, {
+        path,
+        hint: 'give the user as numbers',
+      });
+    }
+    return this.fs.readFile(path, 'utf8');
+  }
+
+  #environment(user: ResolvedUser, settings: ExecSettings): readonly (readonly [string, string])[] {
+    const env = new Map<string, string>([
+      ['PATH', defaultPath],
+      ['HOME', user.home],
+    ]);
+    if (settings.tty) env.set('TERM', 'xterm');
+    for (const [name, value] of this.#settings.env) env.set(name, value);
+    for (const [name, value] of settings.env) env.set(name, value);
+    return [...env];
+  }
+
+  /** What it uses now, and has used. */
+  async stats(): Promise<ContainerStats> {
+    const stats = await this.#instance.stats();
+    if (!stats) throw gone();
+    return stats;
+  }
+
+  /** Stop every process where it is, until {@link resume} (cgroup.freeze, or the v1 freezer). */
+  pause(): Promise<void> {
+    return this.#freeze(true);
+  }
+
+  resume(): Promise<void> {
+    return this.#freeze(false);
+  }
+
+  async #freeze(on: boolean): Promise<void> {
+    const unified = cgroupLayout().hierarchies.findIndex(({ version, writable }) => version === 2 && writable);
+    if (unified < 0) {
+      throw new UnsupportedError('this host has no cgroup v2 tree to freeze a container in', {
+        hint: 'mount cgroup2 (hybrid layout is enough)',
+      });
+    }
+    const errno = await this.#instance.write(unified, 'cgroup.freeze', on ? '1' : '0');
+    if (errno === undefined) throw gone();
+    if (errno !== 0) throw new TscontainError('ERR_FREEZE', 'the container could not be frozen or thawed', { errno });
+    this.#frozen = on;
+  }
+
+  /** The steps that made it, and that start `argv` in it. */
+  plan(argv: Argv = ['/bin/true']): Plan {
+    return makePlan(this.#settings, this.#instance.blueprint, parseArgv(argv));
+  }
+
+  inspect(): ContainerInspection {
+    const { blueprint, pid, firstId, cgroup, isGone } = this.#instance;
+    const lost = blueprint.relaxed.map(({ limit, reason }) => `limits.${limit} is not enforced: ${reason}`);
+    return {
+      id: this.id,
+      name: this.#settings.name,
+      hostname: blueprint.hostname,
+      state: isGone ? 'ended' : 'running',
+      pid,
+      ids: { first: firstId, count: blueprint.ids === 'range' ? 65536 : 1 },
+      cgroup,
+      seccomp: this.#settings.seccompName,
+      capabilities: this.#settings.capabilities.toArray(),
+      relaxations: [...this.#settings.relaxations, ...lost],
+    };
+  }
+
+  /** Settles when the container has ended, however it does. */
+  async wait(): Promise<ContainerEnd> {
+    const { stats } = await this.#instance.wait();
+    return { reason: this.#instance.ending, stats };
+  }
+
+  /**
+   * SIGTERM to every program started by `exec`; what is still there after `grace` (default 10 s) is killed, and with it
+   * everything else in the container.
+   */
+  async stop({ grace = defaultGrace }: { grace?: number | string } = {}): Promise<ContainerEnd> {
+    const patience = parseDuration(grace, 'grace');
+    if (this.#frozen) await this.resume().catch(() => {});
+    const { processes } = this.#instance;
+    if (processes.length > 0 && patience > 0) {
+      this.#instance.ending ??= 'stopped';
+      this.#instance.signalAll(SIGTERM);
+      let timer: NodeJS.Timeout | undefined;
+      const expired = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, patience);
+      });
+      await Promise.race([Promise.allSettled(processes), this.#instance.gone, expired]);
+      clearTimeout(timer);
+    }
+    return this.kill();
+  }
+
+  /** End everything at once, and wait until nothing is left. */
+  kill(): Promise<ContainerEnd> {
+    this.#instance.kill('stopped');
+    return this.wait();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  readonly #onAbort = () => this.#instance.kill('aborted');
+
+  #onGone(end: InstanceEnd): void {
+    this.#settings.signal?.removeEventListener('abort', this.#onAbort);
+    this.emit('exit', { reason: this.#instance.ending, stats: end.stats });
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortedError('aborted before the container was ready', { cause: signal.reason });
+}
+
+function gone(): TscontainError {
+  return new TscontainError('ERR_CONTAINER_GONE', 'the container has ended');
+}
+
+function makePlan(settings: ContainerSettings, blueprint: Blueprint, argv: readonly string[]): Plan {
+  const identity = settings.user.kind === 'ids' ? numericUser(settings.user) : namedUserOrRoot(settings.user);
+  return new Plan({
+    launcher: blueprint.steps.host.map((step) => ({ where: 'launcher', step, ...describeStep(step) })),
+    init: blueprint.steps.container,
+    process: describeProcess(blueprint, argv, identity, settings.cwd),
+  });
+}
+
+/** For a plan only: the ids of a name that is known without a running container. */
+function namedUserOrRoot(spec: Extract<UserSpec, { kind: 'name' }>): ResolvedUser {
+  try {
+    return namedUser(spec, { passwd, group });
+  } catch {
+    return numericUser({ kind: 'ids', uid: 0, gid: 0 });
+  }
+}

@@ -1,0 +1,197 @@
+/** Failures as the launcher and init report them, turned into errors that say what to do. */
+
+import { errnoName, PermissionError, TscontainError, UnsupportedError } from '../errors.js';
+import type { StepFailure } from '../launcher/init.js';
+import { detail, stage } from '../launcher/protocol.js';
+import { describeStep } from '../plan/describe.js';
+import type { Step } from '../plan/step.js';
+import type { CgroupLayout, CgroupWrite } from '../primitives/cgroup/index.js';
+
+/** A step that failed while the container or a process was set up. */
+export function stepError(steps: readonly Step[], failure: StepFailure, doing: string): TscontainError {
+  const step = failure.step === undefined ? undefined : steps[failure.step];
+  const errno = errnoName(failure.errno);
+  if (step?.kind === 'exec') return execError(step.program, failure);
+  if (!step) {
+    return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
+      errno: failure.errno,
+      syscall: failure.text || undefined,
+    });
+  }
+  const { text, call, path } = describeStep(step);
+  const index = (failure.step ?? 0) + 1;
+  const kernel = failure.text ? ` (${failure.text.trim()})` : '';
+  return new TscontainError(
+    'ERR_STEP',
+    `${doing}: step ${index} of ${steps.length}, ${text}: ${call} gave ${errno}${kernel}`,
+    {
+      errno: failure.errno,
+      syscall: call,
+      path,
+      step: { index, of: steps.length, kind: step.kind },
+      hint: stepHint(step, errno),
+    },
+  );
+}
+
+function stepHint(step: Step, errno: string): string | undefined {
+  switch (step.kind) {
+    case 'openTree':
+      if (errno === 'ENOENT') return `${step.path} does not exist on the host`;
+      break;
+    case 'mountSetattr':
+      if (step.idmap && errno === 'EINVAL') {
+        return 'the file system of this directory cannot shift ids; use one on ext4, xfs, btrfs or tmpfs, or idmap: false';
+      }
+      break;
+    case 'moveMount':
+    case 'makeDirectory':
+      if (errno === 'ELOOP') return 'the path leads through a symbolic link of the image, which is not followed';
+      if (errno === 'ENOTDIR') return 'a part of the path is a file, or a file is mounted on a directory';
+      if (errno === 'EISDIR') return 'a file cannot be mounted over a directory';
+      if (errno === 'EROFS') return 'the target does not exist, and its directory is read-only: choose another target';
+      if (errno === 'ENOSPC') return 'storage.size or storage.inodes is too small for what the container itself needs';
+      break;
+    case 'changeDirectory':
+      if (errno === 'ENOENT') return 'the working directory does not exist in the container';
+      if (errno === 'EACCES') return 'the user may not enter the working directory';
+      break;
+    case 'rlimit':
+      if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
+      break;
+    case 'setUid':
+    case 'setGid':
+    case 'setGroups':
+      if (errno === 'EINVAL') return 'the id is not mapped in the container';
+      break;
+  }
+  return undefined;
+}
+
+function execError(program: string, failure: StepFailure): TscontainError {
+  const details = { errno: failure.errno, syscall: 'execve', path: program };
+  const make = (code: string, message: string, hint: string) => new TscontainError(code, message, { ...details, hint });
+  switch (failure.detail) {
+    case detail.NOT_FOUND:
+      return make(
+        'ERR_COMMAND_NOT_FOUND',
+        `cannot execute ${program}: there is no such program in the container`,
+        program.includes('/')
+          ? 'check the path as it is inside the container'
+          : "it was looked for in the container's PATH; give a path, or set env.PATH",
+      );
+    case detail.IS_DIRECTORY:
+      return make('ERR_COMMAND_NOT_EXECUTABLE', `cannot execute ${program}: it is a directory`, 'give a program in it');
+    case detail.NOT_EXECUTABLE:
+      return make(
+        'ERR_COMMAND_NOT_EXECUTABLE',
+        `cannot execute ${program}: it is there, but not executable for this user`,
+        'give it the x permission bit, or check that its mount allows exec',
+      );
+    case detail.INTERPRETER_MISSING: {
+      const interpreter = failure.text || 'the loader that its ELF header names';
+      return make(
+        'ERR_INTERPRETER_MISSING',
+        `cannot execute ${program}: it is there, but its interpreter is not: ${interpreter}`,
+        'install the interpreter in the image, or correct the first line of the script',
+      );
+    }
+  }
+  const errno = errnoName(failure.errno);
+  if (errno === 'ENOEXEC') {
+    const hint = 'it is neither an ELF file for this processor nor a script that starts with "#!"';
+    return make('ERR_COMMAND_NOT_EXECUTABLE', `cannot execute ${program}: it is no program (ENOEXEC)`, hint);
+  }
+  if (errno === 'E2BIG') {
+    const hint = 'arguments and environment together are limited to 2 MiB, and each string to 128 KiB (execve(2))';
+    return make(
+      'ERR_ARGUMENTS_TOO_LONG',
+      `cannot execute ${program}: its arguments and environment are too long`,
+      hint,
+    );
+  }
+  return make('ERR_EXEC', `cannot execute ${program}: ${errno}`, 'see execve(2) for what this error means');
+}
+
+/** A failure on the launcher's side, before the container's first step. */
+export function creationError(
+  failure: { readonly stage: number; readonly index: number; readonly errno: number; readonly text: string },
+  hostSteps: readonly Step[],
+  writes: readonly CgroupWrite[],
+  layout: CgroupLayout,
+): TscontainError {
+  const errno = errnoName(failure.errno);
+  const details = { errno: failure.errno };
+  switch (failure.stage) {
+    case stage.RANGE:
+      return new TscontainError('ERR_NO_IDS', `no range of user ids could be had for the container: ${errno}`, {
+        ...details,
+        hint: 'every range is in use, or /run/tscontain/ids.lock cannot be opened',
+      });
+    case stage.CGROUP: {
+      const hierarchy = layout.hierarchies[failure.index];
+      return new PermissionError(`a cgroup could not be made below ${hierarchy?.base ?? 'the cgroup tree'}: ${errno}`, {
+        ...details,
+        path: hierarchy?.base,
+        syscall: 'mkdir',
+        hint: 'this process needs a cgroup subtree that it may write (as root, or delegated by systemd)',
+      });
+    }
+    case stage.LIMIT:
+      return limitError(failure.errno, writes[failure.index], layout);
+    case stage.CLONE:
+      return cloneError(failure.errno);
+    case stage.MAP:
+      return new PermissionError(`the id map of the container could not be written: ${errno}`, {
+        ...details,
+        path: '/proc/<pid>/uid_map',
+        hint: 'writing a range needs CAP_SETUID and CAP_SETGID (user_namespaces(7))',
+      });
+    case stage.HOST_STEP:
+      return stepError(
+        hostSteps,
+        { step: failure.index, errno: failure.errno, detail: 0, text: failure.text },
+        'preparing the mounts of the container',
+      );
+  }
+  return new TscontainError('ERR_LAUNCHER', `the launcher could not start the container: ${errno}`, details);
+}
+
+function limitError(errno: number, write: CgroupWrite | undefined, layout: CgroupLayout): TscontainError {
+  if (!write) return new TscontainError('ERR_LIMIT', `a limit could not be set: ${errnoName(errno)}`, { errno });
+  const path = `${layout.hierarchies[write.hierarchy]?.base}/<container>/${write.file}`;
+  return new TscontainError(
+    'ERR_LIMIT',
+    `the limit ${write.value} could not be written to ${write.file}: ${errnoName(errno)}`,
+    {
+      errno,
+      path,
+      syscall: 'write',
+      hint: 'a limit must fit into those of the cgroup that this process is in, and name devices that exist',
+    },
+  );
+}
+
+function cloneError(errno: number): TscontainError {
+  const name = errnoName(errno);
+  const details = { errno, syscall: 'clone3' };
+  if (name === 'ENOSPC' || name === 'EUSERS') {
+    return new UnsupportedError('the host refuses new namespaces: a limit is reached', {
+      ...details,
+      hint: 'see the limits in /proc/sys/user/ (max_user_namespaces and the like)',
+    });
+  }
+  if (name === 'EPERM' || name === 'EACCES') {
+    return new PermissionError('this process may not make namespaces', {
+      ...details,
+      hint: 'run as root, or allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns',
+    });
+  }
+  if (name === 'ENOSYS') {
+    return new UnsupportedError('this kernel has no clone3, or a seccomp filter hides it', {
+      ...details,
+      hint: 'Linux 5.7 or newer is needed; inside a container, its filter must allow clone3',
+    });
+  }
+  return new TscontainError('ERR_CLONE', `new namespaces could not be made: ${name}`, details);
+}

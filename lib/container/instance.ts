@@ -1,0 +1,518 @@
+/**
+ * One container as it runs: its plan sent, its init heard, its end awaited. `Container` is the public face of this; here are
+ * the two sockets and what must happen in which order.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { release } from 'node:os';
+import { TscontainError } from '../errors.js';
+import { hostStatFiles, isRoot, launcherConfiguration } from '../host/configuration.js';
+import { type FileReply, Init, type StartRequest } from '../launcher/init.js';
+import { type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
+import type { Descriptor } from '../launcher/native.js';
+import { encodeSteps, SlotNumbers } from '../plan/encode.js';
+import type { Step } from '../plan/step.js';
+import {
+  type CgroupLayout,
+  type CgroupWrite,
+  type ContainerStats,
+  cgroupLayout,
+  explicitUnsupported,
+  type Limits,
+  limitWrites,
+  parseStats,
+  requiredHierarchies,
+  type Unenforceable,
+  unenforceable,
+} from '../primitives/cgroup/index.js';
+import { compileSeccompCached } from '../primitives/seccomp/index.js';
+import { creationError, stepError } from './failure.js';
+import { type ContainerSteps, compileContainer, type IdMode, namespaces } from './plan.js';
+import { ContainerProcess, type ProcessHost } from './process.js';
+import { compileProcess, type ProcessIdentity, type ProcessProfile } from './process-plan.js';
+import type { ExitReason, Usage } from './result.js';
+import type { ContainerSettings, ExecSettings } from './settings.js';
+import type { SourceFacts } from './sources.js';
+
+/** The end of a container. */
+export interface InstanceEnd {
+  readonly stats: ContainerStats | undefined;
+  readonly launcherDied: boolean;
+}
+
+/** Everything that a container is made from, before anything is started. */
+export interface Blueprint {
+  readonly id: string;
+  readonly hostname: string;
+  readonly ids: IdMode;
+  readonly steps: ContainerSteps;
+  readonly writes: readonly CgroupWrite[];
+  readonly hierarchies: readonly number[];
+  readonly profile: ProcessProfile;
+  /** Default limits that this host cannot enforce. */
+  readonly relaxed: readonly Unenforceable[];
+}
+
+const [major = '5', minor = '15'] = release().split('.');
+const kernel = [Number.parseInt(major, 10), Number.parseInt(minor, 10)] as const;
+const shortId = 6;
+
+/**
+ * Settings and what is known of their sources, as a blueprint.
+ * @throws UnsupportedError for a limit that was asked for and cannot be enforced here
+ */
+export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
+  const layout = cgroupLayout();
+  const id = randomBytes(shortId).toString('hex');
+  const hostname = settings.hostname ?? id;
+  const ids: IdMode = isRoot() ? 'range' : 'single';
+  const { explicit } = settings.limits;
+  const limits = facts.limits;
+  const asked = Object.fromEntries(Object.entries(limits).filter(([name]) => explicit.has(name))) as Limits;
+  const unsupported = explicitUnsupported(layout, asked);
+  if (unsupported) throw unsupported;
+  const relaxed = unenforceable(layout, limits);
+  const missing = new Set<string>(relaxed.map(({ limit }) => limit));
+  const enforced = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
+  // Init is a process of the container too, and not one of the caller's.
+  const counted = enforced.pids === undefined ? enforced : { ...enforced, pids: enforced.pids + 1 };
+  return {
+    id,
+    hostname,
+    ids,
+    steps: compileContainer({ settings, facts, hostname, ids }),
+    writes: limitWrites(layout, counted),
+    hierarchies: requiredHierarchies(layout, counted),
+    profile: {
+      capabilities: settings.capabilities,
+      seccomp: compileSeccompCached(settings.seccomp, {
+        arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+        capabilities: settings.capabilities,
+        kernel,
+      }),
+      openFiles: settings.limits.openFiles,
+      fileSize: settings.limits.fileSize,
+      setGroups: ids === 'range',
+    },
+    relaxed,
+  };
+}
+
+export interface InstanceEvents {
+  oom(): void;
+  gone(end: InstanceEnd): void;
+}
+
+export interface ProcessEnvironment {
+  readonly env: readonly (readonly [string, string])[];
+  readonly cwd: string;
+}
+
+interface Resolved {
+  readonly identity: ProcessIdentity;
+  readonly environment: ProcessEnvironment;
+}
+
+interface Pending {
+  readonly process: ContainerProcess;
+  readonly refused: boolean;
+  launch(resolved: Resolved, group: Group | undefined): void;
+}
+
+interface Group {
+  readonly number: number;
+  readonly descriptor: Descriptor;
+}
+
+export class Instance {
+  readonly blueprint: Blueprint;
+  /** Settles when init has run the plan; rejects with the step that failed. */
+  readonly ready: Promise<void>;
+  /** Settles when everything of the container is dead. */
+  readonly gone: Promise<InstanceEnd>;
+  /** Facts that the launcher reports. */
+  pid: number | undefined;
+  firstId: number | undefined;
+  cgroup: string | undefined;
+  /** How many times the kernel ran out of memory in it. */
+  oomCount = 0;
+  ending: ExitReason | undefined;
+
+  readonly #layout: CgroupLayout = cgroupLayout();
+  readonly #launcher: Launcher;
+  readonly #init: Init;
+  readonly #number: number;
+  readonly #processes = new Set<ContainerProcess>();
+  readonly #single: boolean;
+  #nextGroup: Promise<Group | undefined> | undefined;
+  #failure: TscontainError | undefined;
+  #isReady = false;
+  #isGone = false;
+  #pendingFiles = 0;
+  #awaited = false;
+  #idle = false;
+  #setReady: () => void = () => {};
+  #setFailed: (error: unknown) => void = () => {};
+  #setGone: (end: InstanceEnd) => void = () => {};
+
+  /** @param single the container ends with the first process started in it */
+  constructor(blueprint: Blueprint, events: InstanceEvents, single: boolean) {
+    this.blueprint = blueprint;
+    this.#single = single;
+    this.ready = new Promise((resolve, reject) => {
+      this.#setReady = resolve;
+      this.#setFailed = reject;
+    });
+    this.ready.catch(() => {});
+    this.gone = new Promise((resolve) => {
+      this.#setGone = resolve;
+    });
+    this.#launcher = launcher(launcherConfiguration);
+    this.#init = new Init({
+      ready: () => this.#onReady(),
+      failed: (failure) => {
+        this.#failure ??= stepError(blueprint.steps.container, failure, 'making the container');
+      },
+      ended: () => {},
+    });
+    const slots = new SlotNumbers();
+    // Where one process has the container to itself, all of it is killed at once, init included (cgroup v2). Else init
+    // ends the processes and the container stays.
+    const writes = single ? blueprint.writes : blueprint.writes.filter(({ file }) => file !== 'memory.oom.group');
+    this.#number = this.#launcher.create(
+      {
+        cloneFlags: namespaces,
+        hierarchies: blueprint.hierarchies,
+        singleId: blueprint.ids === 'single',
+        writes,
+        hostSteps: encodeSteps(blueprint.steps.host, slots),
+        initSteps: encodeSteps(blueprint.steps.container, slots),
+        socket: this.#init.peer,
+      },
+      {
+        created: (facts) => {
+          this.pid = facts.pid;
+          this.firstId = facts.firstId;
+          this.cgroup = facts.cgroup;
+        },
+        failed: (failure) => {
+          this.#failure ??= creationError(failure, blueprint.steps.host, writes, this.#layout);
+          this.#end({ stats: undefined, launcherDied: false }, events);
+        },
+        gone: ({ stats }) => {
+          const end = { stats: stats && this.#parse(stats), launcherDied: stats === undefined };
+          this.#end(end, events);
+        },
+        oom: () => {
+          this.oomCount++;
+          events.oom();
+        },
+      },
+    );
+    this.#init.peer.close();
+  }
+
+  #onReady(): void {
+    this.#isReady = true;
+    this.#setReady();
+    if (!this.#single) this.#prepareGroup();
+    this.#noteIdle();
+  }
+
+  #end(end: InstanceEnd, events: InstanceEvents): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#init.close();
+    if (this.#idle) this.#launcher.idle(false);
+    const error = this.#failure ?? (end.launcherDied ? launcherDied() : undefined);
+    if (!this.#isReady) this.#setFailed(error ?? this.#endedEarly());
+    this.#setGone(end);
+    for (const process of this.#processes) process.fail(error ?? this.#endedEarly(end));
+    this.#nextGroup?.then((group) => group?.descriptor.open && group.descriptor.close());
+    events.gone(end);
+  }
+
+  #endedEarly(end?: InstanceEnd): TscontainError {
+    if (end?.stats?.memory.oomKills) {
+      return new TscontainError(
+        'ERR_OUT_OF_MEMORY',
+        'the container ran out of memory before the process could report',
+        {
+          hint: 'raise limits.memory',
+        },
+      );
+    }
+    return new TscontainError('ERR_CONTAINER_GONE', 'the container has ended', {
+      hint: this.ending ? `it was ended on purpose: ${this.ending}` : 'its init was killed from outside',
+    });
+  }
+
+  /** Starts a process. Everything about it, failures included, comes through the handle. */
+  start(
+    argv: readonly string[],
+    settings: ExecSettings,
+    identity: ProcessIdentity,
+    environment: ProcessEnvironment,
+  ): ContainerProcess {
+    const pending = this.#open(argv, settings);
+    if (pending.refused) return pending.process;
+    if (this.#single || !this.#nextGroup) pending.launch({ identity, environment }, undefined);
+    else this.#takeGroup().then((group) => pending.launch({ identity, environment }, group));
+    return pending.process;
+  }
+
+  /** The same, where who it runs as must be found out first, inside the container. */
+  startLater(argv: readonly string[], settings: ExecSettings, find: () => Promise<Resolved>): ContainerProcess {
+    const pending = this.#open(argv, settings);
+    if (pending.refused) return pending.process;
+    const go = async () => {
+      await this.ready;
+      const resolved = await find();
+      pending.launch(resolved, this.#single ? undefined : await this.#takeGroup());
+    };
+    go().catch((error) => {
+      this.#forget(pending.process, undefined);
+      pending.process.fail(error);
+      if (this.#single) this.kill('stopped');
+    });
+    return pending.process;
+  }
+
+  /** A handle, and what starts the process behind it once everything about it is known. */
+  #open(argv: readonly string[], settings: ExecSettings): Pending {
+    let number: number | undefined;
+    let group: Group | undefined;
+    let killed = false;
+    const oomBefore = this.oomCount;
+    const host: ProcessHost = {
+      signal: (signal) => {
+        if (number !== undefined) this.#init.signal(number, signal);
+      },
+      killAll: () => {
+        killed = true;
+        if (this.#single) this.kill(this.ending ?? 'stopped');
+        else if (number !== undefined) this.#killGroup(group, number);
+      },
+      endingBecause: () => this.ending,
+      outOfMemory: () => this.oomCount > oomBefore,
+    };
+    const process = new ContainerProcess(argv, settings, host);
+    if (this.#isGone) {
+      process.fail(this.#failure ?? this.#endedEarly());
+      return { process, refused: true, launch: () => {} };
+    }
+    this.#processes.add(process);
+    this.#noteIdle();
+    const launch = ({ identity, environment }: Resolved, own: Group | undefined) => {
+      group = own;
+      if (this.#isGone) return;
+      if (killed) {
+        this.#forget(process, own);
+        process.failAborted();
+        return;
+      }
+      number = this.#send(process, argv, settings, identity, environment, own);
+    };
+    return { process, refused: false, launch };
+  }
+
+  #send(
+    process: ContainerProcess,
+    argv: readonly string[],
+    settings: ExecSettings,
+    identity: ProcessIdentity,
+    environment: ProcessEnvironment,
+    group: Group | undefined,
+  ): number {
+    const streams = process.openStreams();
+    const [stdin, stdout, stderr] = streams.slots;
+    const tty = settings.tty !== undefined;
+    const steps = compileProcess({
+      profile: this.blueprint.profile,
+      identity,
+      argv,
+      tty,
+      stdin,
+      stdout,
+      stderr,
+      ...environment,
+    });
+    // The descriptors of a request are the first slots, in order.
+    const slots = new SlotNumbers();
+    streams.descriptors.forEach((_, index) => {
+      slots.of(String(index));
+    });
+    const request: StartRequest = {
+      steps: encodeSteps(steps, slots),
+      terminal: settings.tty,
+      owner: identity.uid,
+      last: this.#single,
+      report: !this.#single,
+      descriptors: streams.descriptors,
+      cgroup: group?.descriptor,
+    };
+    const listener = process.listener(() => this.#usageOf());
+    const number = this.#init.start(request, {
+      started: listener.started,
+      failed: (failure) => {
+        this.#forget(process, group);
+        process.fail(stepError(steps, failure, `starting ${argv[0]}`));
+      },
+      exited: (facts) => {
+        this.#forget(process, group);
+        listener.exited(facts);
+      },
+    });
+    for (const descriptor of streams.descriptors) descriptor.close();
+    if (group?.descriptor.open) group.descriptor.close();
+    return number;
+  }
+
+  #forget(process: ContainerProcess, group: Group | undefined): void {
+    this.#processes.delete(process);
+    this.#noteIdle();
+    if (group) this.#launcher.ungroup(this.#number, group.number);
+  }
+
+  /** Use of the whole container, for a process that it ended with. */
+  async #usageOf(): Promise<Usage | undefined> {
+    if (!this.#single) {
+      // An out-of-memory kill and its notice take different ways here; the launcher's answer comes after both.
+      await this.#settleOom();
+      return undefined;
+    }
+    const { stats } = await this.gone;
+    if (!stats) return undefined;
+    this.oomCount = Math.max(this.oomCount, stats.memory.oomKills);
+    return {
+      cpuMs: stats.cpu.usageMs,
+      cpuUserMs: stats.cpu.userMs,
+      cpuSystemMs: stats.cpu.systemMs,
+      memoryPeak: stats.memory.peak,
+      pidsPeak: Math.max(0, stats.pids.peak - 1),
+      ioReadBytes: stats.io.readBytes,
+      ioWriteBytes: stats.io.writeBytes,
+    };
+  }
+
+  #oomSeen = 0;
+
+  async #settleOom(): Promise<void> {
+    const stats = await this.stats();
+    if (stats && stats.memory.oomKills > this.#oomSeen) {
+      this.#oomSeen = stats.memory.oomKills;
+      if (this.oomCount === 0) this.oomCount = 1;
+    }
+  }
+
+  /** cgroup.kill of the process's own cgroup; where there is none, the process and its session are all we can name. */
+  #killGroup(group: Group | undefined, number: number): void {
+    const unified = this.#layout.hierarchies.findIndex(({ version }) => version === 2);
+    if (group && unified >= 0) this.#launcher.write(this.#number, unified, `x${group.number}/cgroup.kill`, '1');
+    else this.#init.signal(number, 9);
+  }
+
+  #prepareGroup(): void {
+    const unified = this.#layout.hierarchies.findIndex(({ version, writable }) => version === 2 && writable);
+    if (unified < 0 || this.#isGone) return;
+    this.#nextGroup = this.#launcher.group(this.#number).then((reply) => {
+      return reply?.descriptor ? { number: reply.value, descriptor: reply.descriptor } : undefined;
+    });
+  }
+
+  async #takeGroup(): Promise<Group | undefined> {
+    const group = this.#nextGroup;
+    this.#prepareGroup();
+    return group;
+  }
+
+  /** A file operation inside. */
+  file(
+    ints: readonly number[],
+    paths: readonly (string | Uint8Array)[],
+    listener: (reply: FileReply | undefined) => void,
+  ): void {
+    this.#pendingFiles++;
+    this.#noteIdle();
+    this.#init.file(ints, paths, (reply) => {
+      if (!reply?.more) {
+        this.#pendingFiles--;
+        this.#noteIdle();
+      }
+      listener(reply);
+    });
+  }
+
+  signalAll(signal: number): void {
+    for (const process of this.#processes) process.kill(signal);
+  }
+
+  get processes(): readonly ContainerProcess[] {
+    return [...this.#processes];
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Ends everything in it. */
+  kill(reason: ExitReason): void {
+    this.ending ??= reason;
+    if (!this.#isGone) this.#launcher.kill(this.#number);
+  }
+
+  async stats(): Promise<ContainerStats | undefined> {
+    const contents = this.#isGone ? undefined : await this.#launcher.stats(this.#number);
+    return contents && this.#parse(contents);
+  }
+
+  /** Writes a file of its cgroup; the errno of the answer, or undefined when it is gone. */
+  async write(hierarchy: number, file: string, value: string): Promise<number | undefined> {
+    if (this.#isGone) return undefined;
+    return (await this.#launcher.write(this.#number, hierarchy, file, value))?.errno;
+  }
+
+  #parse(contents: ReadonlyMap<number, string>): ContainerStats {
+    const files = hostStatFiles(this.#layout);
+    const named = [...contents].map(
+      ([index, text]) => [`${files[index]?.hierarchy}/${files[index]?.file}`, text] as const,
+    );
+    return parseStats(this.#layout, new Map(named));
+  }
+
+  /** Waits for the end, and keeps Node alive until then. */
+  wait(): Promise<InstanceEnd> {
+    this.#awaited = true;
+    this.#noteIdle();
+    return this.gone;
+  }
+
+  /** A container that nothing runs in, and whose end nobody waits for, does not keep Node alive. */
+  #noteIdle(): void {
+    const waiting = this.#single || this.#awaited || this.#processes.size + this.#pendingFiles > 0;
+    const idle = this.#isReady && !this.#isGone && !waiting;
+    if (idle === this.#idle) return;
+    this.#idle = idle;
+    if (!this.#isGone) this.#launcher.idle(idle);
+  }
+}
+
+/** The steps of a process, for a plan that is only shown. */
+export function describeProcess(
+  blueprint: Blueprint,
+  argv: readonly string[],
+  identity: ProcessIdentity,
+  cwd: string,
+): Step[] {
+  return compileProcess({
+    profile: blueprint.profile,
+    identity,
+    argv,
+    env: [],
+    cwd,
+    tty: false,
+    stdin: 'null',
+    stdout: 'stdout pipe',
+    stderr: 'stderr pipe',
+  });
+}

@@ -1,0 +1,209 @@
+/**
+ * What a caller may ask for: the option types of {@link Container.create}, {@link Container.run} and
+ * {@link Container.exec}. Only types; `settings.ts` checks them and fills in the defaults.
+ */
+
+import type { Readable, Writable } from 'node:stream';
+import type { Capabilities, Capability } from '../primitives/capabilities.js';
+import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import type { Duration, Size } from '../units.js';
+
+/** A program and its arguments. Never a shell string: `['sh', '-c', '…']` asks for a shell. */
+export type Argv = readonly [string, ...string[]];
+
+/** Where a container's root file system comes from. */
+export type ImageOption =
+  /** The host's own programs (`/usr` and what belongs to it, read-only) around a fresh, minimal system. The default. */
+  | 'host'
+  /** A directory that holds a root file system. It stays untouched: the container writes to an overlay over it. */
+  | { readonly rootfs: string };
+
+/** A host directory or file made visible in the container. */
+export interface BindMountOption {
+  readonly type: 'bind';
+  /** Path on the host; relative ones are resolved against the current directory. Must exist. */
+  readonly source: string;
+  /** Absolute path in the container; made if missing. Not below `/proc`, `/sys` or `/dev`. */
+  readonly target: string;
+  /** A path below `source`, resolved without following any link: only that part is mounted. */
+  readonly subPath?: string;
+  /** Read-only, with everything mounted below it. Default true. */
+  readonly readOnly?: boolean;
+  /** Allow programs of it to be executed. Default true. */
+  readonly exec?: boolean;
+  /**
+   * Shift the ids of files so that the host's owner is the container's (the container's root sees files of host root as
+   * its own). Default true; with false the host's ids stay what they are, which the container sees as `nobody`.
+   */
+  readonly idmap?: boolean;
+  /**
+   * Needed to mount a socket, a FIFO, a device, the host's `/`, or a directory below which a file system of the kernel is
+   * mounted, such as the `/proc` of a chroot. Listed by `inspect()`. One of `/proc`, `/sys` or `/dev` itself is never
+   * mounted.
+   */
+  readonly unsafeSource?: boolean;
+}
+
+/** An empty in-memory file system. */
+export interface TmpfsMountOption {
+  readonly type: 'tmpfs';
+  /** Absolute path in the container, as for a bind mount; `/dev/shm` too. */
+  readonly target: string;
+  /** Upper bound in bytes, at least 4096. Default `'64MiB'`. */
+  readonly size?: Size;
+  /** Upper bound on files and directories, at least 16. Default one for every 4 KiB of `size`, from 1024 to 1,048,576. */
+  readonly inodes?: number;
+  /** Permissions of its root, such as `0o755`. Default `0o1777`. */
+  readonly mode?: number;
+  /** Allow programs of it to be executed. Default true. */
+  readonly exec?: boolean;
+}
+
+/** A private, writable view of host directories: writes go to memory and vanish with the container. */
+export interface OverlayMountOption {
+  readonly type: 'overlay';
+  /** Host directories, topmost first; 1 to 500, each once. They stay untouched. */
+  readonly lower: readonly string[];
+  readonly target: string;
+  /** Upper bound in bytes of what is written. Default `'64MiB'`. */
+  readonly size?: Size;
+  readonly inodes?: number;
+}
+
+export type MountOption = BindMountOption | TmpfsMountOption | OverlayMountOption;
+
+/** Rate limits of one block device (io.max of cgroup v2): at least one of the four. */
+export interface IoLimitOption {
+  /** A device node such as `/dev/sda`, or `'8:0'`. A whole disk: the kernel does not limit partitions. */
+  readonly device: string;
+  readonly readBps?: Size;
+  readonly writeBps?: Size;
+  readonly readIops?: number;
+  readonly writeIops?: number;
+}
+
+/**
+ * Resource limits of the whole container. One that is given is strict: a host that cannot enforce it refuses with an
+ * {@link UnsupportedError} before anything starts. Defaults are best effort, and `inspect().relaxations` says what could
+ * not be had.
+ */
+export interface LimitOptions {
+  /** Memory of all processes, tmpfs included. Default `'1GiB'`, least `'6MiB'`. When it is used up, all are killed. */
+  readonly memory?: Size;
+  /** Swap on top of `memory`. Default 0. */
+  readonly swap?: Size;
+  /** Processes and threads of the container's programs; its init is not counted. Default 512. */
+  readonly pids?: number;
+  /** Processor time in processors: 0.5 is half of one. Default unlimited. */
+  readonly cpus?: number;
+  /** Share when processors are contended, 1 to 10000. Default 100. */
+  readonly cpuWeight?: number;
+  /** Processors it may run on, such as `'0-1,3'`. */
+  readonly cpuset?: string;
+  readonly io?: readonly IoLimitOption[];
+  /** Share of block device time, 1 to 10000. */
+  readonly ioWeight?: number;
+  /** Open files of one process (RLIMIT_NOFILE). Default 1024. */
+  readonly openFiles?: number;
+  /** Largest file a process may write (RLIMIT_FSIZE), in bytes. Default unlimited. */
+  readonly fileSize?: Size;
+}
+
+/** Where what the container writes to its root goes. */
+export interface StorageOptions {
+  /** `'tmpfs'` (default): memory, counted as the container's. `'disk'`: a private directory of the library's. */
+  readonly upper?: 'tmpfs' | 'disk';
+  /**
+   * Upper bound in bytes, at least 4096. Default: half of `limits.memory`, at most 1 GiB.
+   * With `'disk'`, where it could not be enforced yet, an {@link UnsupportedError}; so is `inodes`.
+   */
+  readonly size?: Size;
+  /** Upper bound on files and directories, at least 16. Default: one for every 4 KiB of `size`, from 1024 to 1,048,576. */
+  readonly inodes?: number;
+}
+
+/** Options of a container, whatever runs in it. */
+export interface ContainerOptions {
+  readonly image?: ImageOption;
+  /** A name for people and logs: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`. Default: generated. */
+  readonly name?: string;
+  /** Host name inside (RFC 1123). Default: the container's id. */
+  readonly hostname?: string;
+  /**
+   * Who runs: a name of the container's own `/etc/passwd`, or ids, as `'name'`, `'name:group'`, `1000`, `'1000'`,
+   * `'1000:100'`. Numbers are never looked up; without a group the group is the same number. Default root (0), which
+   * is an unprivileged id of the host.
+   */
+  readonly user?: string | number;
+  /** Absolute working directory. Default `/`. Not below `/proc`. */
+  readonly cwd?: string;
+  /** Variables of every process. A newline in a value is legal. The host's are never passed; PATH, HOME and (with a tty) TERM are set. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly mounts?: readonly MountOption[];
+  readonly limits?: LimitOptions;
+  readonly storage?: StorageOptions;
+  /**
+   * What root inside may do. Default {@link Capabilities.default}. Other users have none. Those of
+   * {@link Capabilities.docker} may be given, and listed as relaxations `IPC_LOCK`, `IPC_OWNER`, `LEASE`,
+   * `LINUX_IMMUTABLE`, `NET_ADMIN`, `NET_BROADCAST`, `SYS_NICE` and `SYS_PTRACE`; no others.
+   */
+  readonly capabilities?: Capabilities | readonly (Capability | string)[];
+  /** System calls allowed: `'default'`, `'docker'`, or a profile in the OCI format. */
+  readonly seccomp?: 'default' | 'docker' | SeccompProfile;
+  /** Only `'none'` so far: a network namespace of its own with loopback, up. */
+  readonly network?: 'none';
+  /** Ends the creation, and the container, when it aborts. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * What a process reads: `'ignore'` (nothing, the default), text, bytes, a stream of either, `'inherit'` (what this process
+ * reads), or `'pipe'` to write to `process.stdin`. To send one of these three words as text, give its bytes.
+ */
+export type StdinOption =
+  | 'ignore'
+  | 'pipe'
+  | 'inherit'
+  | (string & {})
+  | Uint8Array
+  | Readable
+  | AsyncIterable<string | Uint8Array>;
+
+/**
+ * Where output goes. `'buffer'` (default) collects it into the result; `'pipe'` is read from `process.stdout`;
+ * `'inherit'` copies to this process's own; a Writable gets it with back-pressure.
+ */
+export type OutputOption = 'buffer' | 'pipe' | 'inherit' | 'ignore' | Writable;
+
+/** Options of one process. */
+export interface ExecOptions {
+  readonly stdin?: StdinOption;
+  readonly stdout?: OutputOption;
+  readonly stderr?: OutputOption;
+  /**
+   * Bytes of each of stdout and stderr that are kept when buffered; more is dropped from the middle (head and tail stay)
+   * and `truncated` is set. Default `'1MiB'`, at most what fits a string (512 MiB less 24).
+   */
+  readonly maxBuffer?: Size;
+  /**
+   * Bytes of stdout and stderr together after which the process is ended with reason `'output-limit'`. Default: none.
+   */
+  readonly maxOutput?: Size;
+  /** `'utf8'` (default) gives strings, `'buffer'` gives Buffers. */
+  readonly encoding?: 'utf8' | 'buffer';
+  /** A terminal of its own, 80 by 24: stdout and stderr are one stream, which is stdout. Default false. */
+  readonly tty?: boolean | { readonly columns?: number; readonly rows?: number };
+  readonly user?: string | number;
+  readonly cwd?: string;
+  /** Added to the container's variables. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Ends the process and everything it started, with reason `'timeout'`. Default: none. */
+  readonly timeout?: Duration;
+  /** Ends the process and everything it started, with reason `'aborted'`. */
+  readonly signal?: AbortSignal;
+  /** Throw an {@link ExitError} when the program fails (exit code not 0, a signal, or any other reason). */
+  readonly check?: boolean;
+}
+
+/** Options of {@link Container.run}: a container for one program. */
+export interface RunOptions extends ContainerOptions, ExecOptions {}

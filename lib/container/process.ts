@@ -1,0 +1,338 @@
+/** One program in a container: awaited for its result, iterated for its output, disposed of to end it. */
+
+import type { Readable, Writable } from 'node:stream';
+import { AbortedError, OptionError, type TscontainError } from '../errors.js';
+import type { ExitFacts, ProcessListener } from '../launcher/init.js';
+import { addon, type Descriptor } from '../launcher/native.js';
+import { feed, NativeWritable, openInput } from './input.js';
+import { BoundedBuffer, ChunkQueue, Output, readableOf, WritableSink } from './output.js';
+import { decodeStatus, type ExitReason, exitError, type Result, type Usage } from './result.js';
+import type { ExecSettings, OutputSettings } from './settings.js';
+import { signalNumber } from './signals.js';
+
+/** A piece of output as it came. */
+export interface OutputChunk {
+  readonly stream: 'stdout' | 'stderr';
+  readonly data: Buffer;
+}
+
+/** How a process reaches the container that it runs in. */
+export interface ProcessHost {
+  /** Send a signal to the process itself. */
+  signal(signal: number): void;
+  /** End the process and everything it has started. */
+  killAll(): void;
+  /** Why the container itself is ending, if it is. */
+  endingBecause(): ExitReason | undefined;
+  /** Whether processes of the container have been killed for want of memory since the process started. */
+  outOfMemory(): boolean;
+}
+
+/** The ends of the process's standard streams that go into the container. */
+export interface ProcessStreams {
+  readonly descriptors: readonly Descriptor[];
+  /** Slot names of stdin, stdout and stderr: `'0'` is the first descriptor, `'null'` the null device. */
+  readonly slots: readonly [string, string, string];
+}
+
+const longestLine = 2 ** 20;
+
+/** Use of the container as a whole, for a process that had it for itself. */
+export type ContainerUsage = Usage | undefined;
+
+export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<OutputChunk>, AsyncDisposable {
+  /** The program and its arguments. */
+  readonly argv: readonly string[];
+  /** The process id inside the container, once it runs. */
+  pid: number | undefined;
+
+  readonly #settings: ExecSettings;
+  readonly #host: ProcessHost;
+  readonly #startedAt = performance.now();
+  readonly #promise: Promise<Result>;
+  readonly #outputs: { stdout?: Output; stderr?: Output } = {};
+  readonly #buffers: { stdout?: BoundedBuffer; stderr?: BoundedBuffer } = {};
+  readonly #streams: { stdin?: NativeWritable; stdout?: Readable; stderr?: Readable } = {};
+  #resolve: (result: Result) => void = () => {};
+  #reject: (error: unknown) => void = () => {};
+  #cause: ExitReason | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #over = false;
+  #running = true;
+
+  constructor(argv: readonly string[], settings: ExecSettings, host: ProcessHost) {
+    this.argv = argv;
+    this.#settings = settings;
+    this.#host = host;
+    this.#promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever awaits the process gets the error; a handle that nobody awaits must not end the program.
+    this.#promise.catch(() => {});
+    if (settings.timeout !== undefined) {
+      this.#timer = setTimeout(() => this.#endBecause('timeout'), settings.timeout);
+    }
+    settings.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Ends the process, or one that has not started yet, with a reason of its own. */
+  #endBecause(reason: ExitReason): void {
+    if (!this.#running) return;
+    this.#cause ??= reason;
+    this.#host.killAll();
+  }
+
+  readonly #onAbort = () => this.#endBecause('aborted');
+
+  /** @internal The pipes, and the collectors at our ends of them. */
+  openStreams(): ProcessStreams {
+    const { stdin, stdout, stderr, tty } = this.#settings;
+    if (tty) return { descriptors: [], slots: ['tty', 'tty', 'tty'] };
+    const descriptors: Descriptor[] = [];
+    const pass = (descriptor: Descriptor) => String(descriptors.push(descriptor) - 1);
+    let input = 'null';
+    if (stdin.kind !== 'ignore') {
+      const [read, write] = addon().pipe();
+      input = pass(read);
+      const writable = openInput(stdin, write);
+      if (writable) this.#streams.stdin = writable;
+    }
+    const out = this.#openOutput('stdout', stdout);
+    const err = this.#openOutput('stderr', stderr);
+    return { descriptors, slots: [input, out ? pass(out) : 'null', err ? pass(err) : 'null'] };
+  }
+
+  #openOutput(name: 'stdout' | 'stderr', settings: OutputSettings): Descriptor | undefined {
+    if (settings.kind === 'ignore') return undefined;
+    const [read, write] = addon().pipe();
+    this.#collect(name, settings, read);
+    return write;
+  }
+
+  #collect(name: 'stdout' | 'stderr', settings: OutputSettings, descriptor: Descriptor): Output {
+    const output = new Output(descriptor, () => this.#checkVolume());
+    this.#outputs[name] = output;
+    if (settings.kind === 'buffer') {
+      const buffer = new BoundedBuffer(this.#settings.maxBuffer);
+      this.#buffers[name] = buffer;
+      output.add(buffer);
+    } else if (settings.kind === 'pipe') {
+      this.#streams[name] = readableOf(output);
+    } else if (settings.kind === 'stream') {
+      output.add(new WritableSink(settings.stream));
+    } else {
+      output.add(new WritableSink(name === 'stdout' ? process.stdout : process.stderr));
+    }
+    return output;
+  }
+
+  #checkVolume(): void {
+    const { maxOutput } = this.#settings;
+    if (maxOutput === undefined || this.#over) return;
+    const total = (this.#outputs.stdout?.bytes ?? 0) + (this.#outputs.stderr?.bytes ?? 0);
+    if (total <= maxOutput) return;
+    this.#over = true;
+    this.#endBecause('output-limit');
+  }
+
+  #openTerminal(descriptor: Descriptor): void {
+    const { stdin, stdout } = this.#settings;
+    const output = this.#collect('stdout', stdout, descriptor);
+    const writable = new NativeWritable(output.terminalInput());
+    output.onRoom = () => writable.ready();
+    this.#streams.stdin = writable;
+    // The end of the input is typed, as a person would: a terminal has no other.
+    if (stdin.kind === 'bytes') writable.write(Buffer.concat([stdin.bytes, Buffer.of(4)]));
+    else feed(stdin, writable);
+  }
+
+  /** @internal What init reports. */
+  listener(usage: () => Promise<ContainerUsage>): ProcessListener {
+    return {
+      started: ({ pid, terminal }) => {
+        this.pid = pid;
+        if (terminal) this.#openTerminal(terminal);
+      },
+      failed: () => {},
+      exited: (facts) => {
+        this.#running = false;
+        this.#end();
+        this.#finish(facts, usage).catch(this.#reject);
+      },
+    };
+  }
+
+  /** @internal It could not be started. */
+  fail(error: TscontainError): void {
+    if (!this.#running) return;
+    this.#running = false;
+    this.#end();
+    this.#outputs.stdout?.destroy();
+    this.#outputs.stderr?.destroy();
+    this.#reject(error);
+  }
+
+  /** @internal It has not started, and its signal has aborted meanwhile. */
+  failAborted(): void {
+    this.fail(new AbortedError('the process was aborted before it started', { cause: this.#settings.signal?.reason }));
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    this.#settings.signal?.removeEventListener('abort', this.#onAbort);
+    this.#streams.stdin?.destroy();
+  }
+
+  async #finish(facts: ExitFacts, usage: () => Promise<ContainerUsage>): Promise<void> {
+    const container = await usage();
+    const { stdout, stderr } = this.#outputs;
+    stdout?.programEnded();
+    stderr?.programEnded();
+    await stdout?.done;
+    await stderr?.done;
+    const { exitCode, signal } = decodeStatus(facts.waitStatus);
+    const text = (buffer: BoundedBuffer | undefined) => {
+      const content = buffer?.content() ?? Buffer.alloc(0);
+      return (this.#settings.encoding === 'utf8' ? content.toString() : content) as string;
+    };
+    const result: Result = {
+      exitCode,
+      signal,
+      reason: this.#reason(signal),
+      stdout: text(this.#buffers.stdout),
+      stderr: text(this.#buffers.stderr),
+      truncated: (this.#buffers.stdout?.truncated ?? false) || (this.#buffers.stderr?.truncated ?? false),
+      durationMs: performance.now() - this.#startedAt,
+      usage: container ?? ownUsage(facts),
+    };
+    if (this.#settings.check && (result.reason !== 'exited' || exitCode !== 0))
+      this.#reject(exitError(this.argv, result));
+    else this.#resolve(result);
+  }
+
+  /** A program that ended by itself did so, whatever was asked for at the same moment; only a kill has a cause. */
+  #reason(signal: NodeJS.Signals | undefined): ExitReason {
+    if (signal === undefined) return 'exited';
+    if (signal !== 'SIGKILL') return this.#cause === 'stopped' ? 'stopped' : 'signaled';
+    if (this.#cause) return this.#cause;
+    if (this.#host.outOfMemory()) return 'oom';
+    return this.#host.endingBecause() ?? 'signaled';
+  }
+
+  /** What to write to, with `stdin: 'pipe'` or a terminal (there, once it has started). */
+  get stdin(): Writable | undefined {
+    return this.#streams.stdin;
+  }
+
+  /** What to read from, with `stdout: 'pipe'`. */
+  get stdout(): Readable | undefined {
+    return this.#streams.stdout;
+  }
+
+  get stderr(): Readable | undefined {
+    return this.#streams.stderr;
+  }
+
+  /** Whether it has not ended yet. */
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /**
+   * Send a signal to the process, as `process.kill` would; `'SIGTERM'` by default. To end all that it started as well,
+   * dispose of it. False when it has ended.
+   * @throws OptionError for a signal that does not exist
+   */
+  kill(signal: NodeJS.Signals | number = 'SIGTERM'): boolean {
+    const number = signalNumber(signal);
+    if (!this.#running) return false;
+    this.#host.signal(number);
+    return true;
+  }
+
+  /** Tell the terminal its new size; false without one. */
+  resize(columns: number, rows: number): boolean {
+    for (const [name, value] of [
+      ['columns', columns],
+      ['rows', rows],
+    ] as const) {
+      if (!Number.isInteger(value) || value < 1 || value > 65535) {
+        throw new OptionError(name, 'a whole number from 1 to 65535', value);
+      }
+    }
+    return this.#settings.tty !== undefined && (this.#outputs.stdout?.resize(columns, rows) ?? false);
+  }
+
+  /**
+   * Output as it comes. The loop sets the pace: while it is busy the program waits. What was buffered before the loop began
+   * comes first. Only for output that is buffered (the default); a failure to start is thrown here.
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<OutputChunk, void, undefined> {
+    const queue = new ChunkQueue<OutputChunk>();
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const before = this.#buffers[stream]?.content();
+      if (before?.length) yield { stream, data: before };
+    }
+    for (const stream of ['stdout', 'stderr'] as const) {
+      if (this.#buffers[stream]) this.#outputs[stream]?.add(queue.sink((data) => ({ stream, data })));
+    }
+    yield* queue;
+    await this.#promise;
+  }
+
+  /**
+   * Lines of stdout as text, without their ends; the last one even where no newline ends it. A line of more than 1 MiB
+   * comes in pieces.
+   */
+  async *lines(): AsyncGenerator<string, void, undefined> {
+    const decoder = new TextDecoder();
+    let rest = '';
+    for await (const { stream, data } of this) {
+      if (stream !== 'stdout') continue;
+      const lines = (rest + decoder.decode(data, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines;
+      if (rest.length > longestLine) {
+        yield rest;
+        rest = '';
+      }
+    }
+    rest += decoder.decode();
+    if (rest !== '') yield rest;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: a process is awaited for its result
+  then<A = Result, B = never>(
+    fulfilled?: ((result: Result) => A | PromiseLike<A>) | null,
+    rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#promise.then(fulfilled, rejected);
+  }
+
+  catch<B = never>(rejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<Result | B> {
+    return this.#promise.catch(rejected);
+  }
+
+  finally(callback?: (() => void) | null): Promise<Result> {
+    return this.#promise.finally(callback);
+  }
+
+  /** End it and everything it started, and wait until it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#endBecause('stopped');
+    await this.#promise.catch(() => {});
+  }
+}
+
+function ownUsage(facts: ExitFacts): Usage {
+  return {
+    cpuMs: facts.userMs + facts.systemMs,
+    cpuUserMs: facts.userMs,
+    cpuSystemMs: facts.systemMs,
+    memoryPeak: facts.maxResident,
+    pidsPeak: 0,
+    ioReadBytes: facts.readBytes,
+    ioWriteBytes: facts.writeBytes,
+  };
+}

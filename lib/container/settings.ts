@@ -1,0 +1,179 @@
+/**
+ * From what a caller asked for to what is done: options are copied once, checked, completed with the defaults and frozen.
+ * Everything after this file reads settings, and finds nothing in them that was not checked.
+ */
+
+import { OptionError } from '../errors.js';
+import type { Capabilities } from '../primitives/capabilities.js';
+import { cgroupName } from '../primitives/cgroup/name.js';
+import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
+import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
+import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
+import { readHostPath, readWorkingDirectory } from './settings/paths.js';
+import { readCapabilities, readSeccomp, relaxedCapabilities } from './settings/privileges.js';
+import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
+import { readStorage, type StorageSettings } from './settings/storage.js';
+import { type EnvPairs, readEnv } from './settings/strings.js';
+import { readUser, rootUser, type UserSpec } from './settings/user.js';
+
+export type { OutputSettings, StdinSettings, TerminalSettings } from './settings/exec.js';
+export type { BindSettings, OverlaySettings, TmpfsSettings } from './settings/mounts.js';
+export { parseArgv } from './settings/strings.js';
+export type { ExecSettings, LimitSettings, MountSettings, StorageSettings, UserSpec };
+
+export type ImageSettings =
+  | { readonly kind: 'host' }
+  /** `path` is absolute and normalised. */
+  | { readonly kind: 'rootfs'; readonly path: string };
+
+/** Checked, frozen options of a container. */
+export interface ContainerSettings {
+  readonly name?: string;
+  readonly image: ImageSettings;
+  readonly hostname?: string;
+  readonly user: UserSpec;
+  readonly cwd: string;
+  readonly env: EnvPairs;
+  /** In the order they are made. */
+  readonly mounts: readonly MountSettings[];
+  readonly limits: LimitSettings;
+  readonly storage: StorageSettings;
+  readonly capabilities: Capabilities;
+  readonly seccomp: SeccompProfile;
+  readonly seccompName: 'default' | 'docker' | 'custom';
+  readonly network: 'none';
+  readonly signal?: AbortSignal;
+  /** Every way in which this container is less confined than the defaults, such as `mounts[0].unsafeSource`. */
+  readonly relaxations: readonly string[];
+}
+
+const containerKeys = [
+  'image',
+  'name',
+  'hostname',
+  'user',
+  'cwd',
+  'env',
+  'mounts',
+  'limits',
+  'storage',
+  'capabilities',
+  'seccomp',
+  'network',
+  'signal',
+] as const;
+
+const noSwitch: readonly (readonly [string, string])[] = [
+  ['privileged', 'there is no such switch: each relaxation has an option of its own, whose name starts with unsafe'],
+];
+const containerSchema = defineSchema(
+  containerKeys,
+  new Map([...execKeys.map((key) => [key, `${key} is an option of exec and run`] as const), ...noSwitch]),
+);
+const execSchema = defineSchema(
+  execKeys,
+  new Map([...containerKeys.map((key) => [key, `${key} is an option of the container`] as const), ...noSwitch]),
+);
+const runSchema = defineSchema([...new Set([...containerKeys, ...execKeys])], new Map(noSwitch));
+const imageSchema = defineSchema(['rootfs']);
+
+const hostImage: ImageSettings = Object.freeze({ kind: 'host' });
+const noRelaxations: readonly string[] = Object.freeze([]);
+const defaultStorage = readStorage(undefined, 'storage', defaultLimits.values.memory);
+
+/**
+ * The settings of a container.
+ * @throws OptionError naming the option, or UnsupportedError for one that cannot be had
+ */
+export function parseContainerOptions(options: unknown): ContainerSettings {
+  return readContainer(readObject(options, '', containerSchema));
+}
+
+/**
+ * The settings of one process.
+ * @throws OptionError naming the option
+ */
+export function parseExecOptions(options: unknown): ExecSettings {
+  return readExec(readObject(options, '', execSchema));
+}
+
+/**
+ * Both, from the options of `Container.run`, each read once. The user, directory and variables are the container's, and
+ * so the process's; the signal ends whichever of the two it finds under way.
+ * @throws OptionError naming the option
+ */
+export function parseRunOptions(options: unknown): {
+  readonly container: ContainerSettings;
+  readonly exec: ExecSettings;
+} {
+  const { user, cwd, env, ...rest } = readObject(options, '', runSchema);
+  return Object.freeze({ container: readContainer({ user, cwd, env, ...rest }), exec: readExec(rest) });
+}
+
+function readContainer(fields: Fields<(typeof containerKeys)[number]>): ContainerSettings {
+  const { name, image, hostname, user, cwd, env, network, signal } = fields;
+  const mounts = fields.mounts === undefined ? noMounts : readMounts(fields.mounts, 'mounts');
+  const limits = readLimits(fields.limits, 'limits');
+  const capabilities = readCapabilities(fields.capabilities, 'capabilities');
+  const { seccomp, seccompName } = readSeccomp(fields.seccomp, 'seccomp');
+  return Object.freeze({
+    image: image === undefined ? hostImage : readImage(image, 'image'),
+    user: user === undefined ? rootUser : readUser(user, 'user'),
+    cwd: cwd === undefined ? '/' : readWorkingDirectory(cwd, 'cwd'),
+    env: readEnv(env, 'env'),
+    mounts,
+    limits,
+    storage:
+      fields.storage === undefined && limits === defaultLimits
+        ? defaultStorage
+        : readStorage(fields.storage, 'storage', limits.values.memory),
+    capabilities,
+    seccomp,
+    seccompName,
+    network: network === undefined ? 'none' : readNetwork(network, 'network'),
+    relaxations: relaxationsOf(mounts, capabilities, seccompName),
+    ...(name === undefined ? {} : { name: cgroupName(name, 'name') }),
+    ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
+    ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
+  });
+}
+
+function readImage(value: unknown, option: string): ImageSettings {
+  if (value === 'host') return hostImage;
+  if (typeof value !== 'object' || value === null) {
+    const hint = typeof value === 'string' ? 'references to registries are not supported yet' : undefined;
+    throw new OptionError(option, "'host' or { rootfs: '/dir' }", value, { hint });
+  }
+  const { rootfs } = readObject(value, option, imageSchema);
+  return Object.freeze({ kind: 'rootfs', path: readHostPath(rootfs, `${option}.rootfs`) });
+}
+
+function readNetwork(value: unknown, option: string): 'none' {
+  return readChoice(value, option, ['none'], { hint: 'a network of its own with loopback is all there is so far' });
+}
+
+/** RFC 1123: it is written to /etc/hosts and /etc/hostname, so nothing else may be in it. */
+function readHostname(value: unknown, option: string): string {
+  const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
+  // HOST_NAME_MAX is 64; 63 is what a label may have.
+  if (typeof value === 'string' && byteLength(value) <= 63 && value.split('.').every((part) => label.test(part))) {
+    return value;
+  }
+  throw new OptionError(option, "a host name of at most 63 letters, digits, '-' and '.' (RFC 1123)", value);
+}
+
+function relaxationsOf(
+  mounts: readonly MountSettings[],
+  capabilities: Capabilities,
+  seccompName: ContainerSettings['seccompName'],
+): readonly string[] {
+  const unsafe = mounts.flatMap((mount) => (mount.type === 'bind' && mount.unsafeSource ? [mount.option] : []));
+  const relaxed = relaxedCapabilities(capabilities);
+  if (unsafe.length === 0 && relaxed.length === 0 && seccompName !== 'custom') return noRelaxations;
+  return Object.freeze([
+    ...unsafe.map((option) => `${option}.unsafeSource`),
+    ...relaxed.map((capability) => `capabilities ${capability}`),
+    ...(seccompName === 'custom' ? ['seccomp custom profile'] : []),
+  ]);
+}

@@ -1,0 +1,55 @@
+/**
+ * Who a process runs as. One strict, whole-text parse: digits are an id and are never looked up as a name, so that an
+ * image cannot decide by its `/etc/passwd` what a number means (CVE-2024-40635), and nothing is read up to the first
+ * character that does not fit (CVE-2026-30892).
+ */
+
+import { OptionError } from '../../errors.js';
+
+export type UserSpec =
+  | { readonly kind: 'ids'; readonly uid: number; readonly gid: number }
+  /** Looked up in the container's own passwd and group files. */
+  | { readonly kind: 'name'; readonly user: string; readonly group?: string | number };
+
+/** A container has 65,536 ids of its own. */
+const largestId = 65_535;
+const expected = "a user name, or ids from 0 to 65535, such as 'nobody', 1000 or '1000:100'";
+// What shadow-utils accepts for names, in any case.
+const namePattern = /^[a-z_][a-z0-9_.-]{0,31}\$?$/i;
+
+/** The container's root, an ordinary unprivileged id on the host. */
+export const rootUser: UserSpec = Object.freeze({ kind: 'ids', uid: 0, gid: 0 });
+
+export function readUser(value: unknown, option: string): UserSpec {
+  if (typeof value === 'number') {
+    const uid = checkId(value, option, value);
+    return Object.freeze({ kind: 'ids', uid, gid: uid });
+  }
+  if (typeof value !== 'string') throw new OptionError(option, expected, value);
+  const colon = value.indexOf(':');
+  const user = readPart(colon < 0 ? value : value.slice(0, colon), option, value);
+  const group = colon < 0 ? undefined : readPart(value.slice(colon + 1), option, value);
+  if (typeof user === 'string') return Object.freeze({ kind: 'name', user, ...(group === undefined ? {} : { group }) });
+  if (typeof group === 'string') {
+    throw new OptionError(option, "a numeric group beside a numeric user, such as '1000:100'", value);
+  }
+  return Object.freeze({ kind: 'ids', uid: user, gid: group ?? user });
+}
+
+/** One side of the colon: an id, or a name. */
+function readPart(part: string, option: string, value: unknown): string | number {
+  if (/^\d+$/.test(part)) {
+    if (part.length > 1 && part.startsWith('0')) throw new OptionError(option, 'an id without leading zeros', value);
+    return checkId(Number(part), option, value);
+  }
+  if (!namePattern.test(part)) throw new OptionError(option, expected, value);
+  return part;
+}
+
+function checkId(id: number, option: string, value: unknown): number {
+  if (!Number.isSafeInteger(id) || id < 0 || id > largestId) {
+    const hint = 'a container has 65,536 ids of its own';
+    throw new OptionError(option, `whole ids from 0 to ${largestId}`, value, { hint });
+  }
+  return id;
+}

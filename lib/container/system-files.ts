@@ -1,0 +1,31 @@
+/** The text files that every container has: names of users, hosts and services, generated, never the host's. */
+
+/** The account database of `image: 'host'`, and of an image that has none. */
+export const passwd = `root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+`;
+
+export const group = `root:x:0:
+daemon:x:1:
+tty:x:5:
+nogroup:x:65534:
+`;
+
+export const nsswitch = `passwd: files
+group: files
+hosts: files dns
+services: files
+protocols: files
+`;
+
+/** hosts(5): loopback, and the container's own name on it. */
+export function hosts(hostname: string): string {
+  return `127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+127.0.1.1\t${hostname}
+`;
+}
+
+/** resolv.conf(5) of a container without a network: no server to ask. */
+export const resolvConf = '# no network, no name server\n';

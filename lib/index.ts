@@ -1,0 +1,32 @@
+/**
+ * Linux containers for Node: real kernel isolation, with no daemon and no external binary.
+ * @packageDocumentation
+ */
+
+export {
+  Container,
+  type ContainerEnd,
+  type ContainerEvents,
+  type ContainerInspection,
+} from './container/container.js';
+export type { ContainerFileSystem, DirectoryEntry, FileStat } from './container/fs.js';
+export type * from './container/options.js';
+export type { ContainerProcess, OutputChunk } from './container/process.js';
+export type { ExitReason, Result, Usage } from './container/result.js';
+export {
+  AbortedError,
+  type ErrorDetails,
+  ExitError,
+  OptionError,
+  PermissionError,
+  type StepReference,
+  TscontainError,
+  UnsupportedError,
+} from './errors.js';
+export type { StepDescription } from './plan/describe.js';
+export type { Plan, PlanStep } from './plan/plan.js';
+export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
+export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
+export type { ContainerStats } from './primitives/cgroup/index.js';
+export type { SeccompProfile } from './primitives/seccomp/index.js';
+export type { Duration, Size } from './units.js';

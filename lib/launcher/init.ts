@@ -1,0 +1,190 @@
+/** The client of one container's init: programs are started, signalled and heard of over one socket. */
+
+import { addon, type Descriptor, type NativeChannel } from './native.js';
+import { execFlag, message } from './protocol.js';
+import { decodeRecords, encodeRecord, type WireRecord } from './wire.js';
+
+/** A step that failed, in the container's plan or in a process's. */
+export interface StepFailure {
+  /** Position from 0; undefined when it failed before the first. */
+  readonly step: number | undefined;
+  readonly errno: number;
+  readonly detail: number;
+  readonly text: string;
+}
+
+export interface ExitFacts {
+  /** As wait(2) gives it. */
+  readonly waitStatus: number;
+  readonly userMs: number;
+  readonly systemMs: number;
+  /** Bytes of the largest process (getrusage(2), ru_maxrss). */
+  readonly maxResident: number;
+  /** Bytes, in blocks of 512. */
+  readonly readBytes: number;
+  readonly writeBytes: number;
+}
+
+export interface ProcessListener {
+  started(facts: { readonly pid: number; readonly terminal: Descriptor | undefined }): void;
+  failed(failure: StepFailure): void;
+  exited(facts: ExitFacts): void;
+}
+
+export interface InitListener {
+  ready(): void;
+  failed(failure: StepFailure): void;
+  /** The socket is closed: init has ended. */
+  ended(): void;
+}
+
+export interface StartRequest {
+  readonly steps: Uint8Array;
+  readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
+  /** The user that owns the terminal. */
+  readonly owner: number;
+  /** The container ends with this process. */
+  readonly last: boolean;
+  /** Say when it has started. */
+  readonly report: boolean;
+  readonly descriptors: readonly Descriptor[];
+  readonly cgroup: Descriptor | undefined;
+}
+
+/** One answer to a file operation; `more` says that others follow. */
+export interface FileReply {
+  readonly errno: number;
+  readonly more: boolean;
+  readonly values: readonly number[];
+  readonly data: Buffer | undefined;
+  readonly descriptor: Descriptor | undefined;
+}
+
+const lastStep = 2 ** 32 - 1;
+
+export class Init {
+  /** The end of the socket that goes to the container; closed once it has been sent. */
+  readonly peer: Descriptor;
+  readonly #channel: NativeChannel;
+  readonly #listener: InitListener;
+  readonly #processes = new Map<number, ProcessListener>();
+  readonly #files = new Map<number, (reply: FileReply | undefined) => void>();
+  #last = 0;
+  #ended = false;
+
+  constructor(listener: InitListener) {
+    const native = addon();
+    const [mine, peer] = native.socketPair();
+    this.peer = peer;
+    this.#listener = listener;
+    this.#channel = new native.Channel(
+      mine,
+      (bytes, descriptors) => this.#receive(bytes, descriptors),
+      () => this.#end(),
+    );
+  }
+
+  /** Starts a process; may be called before init is ready, the request waits in the socket. */
+  start(request: StartRequest, listener: ProcessListener): number {
+    const number = ++this.#last;
+    const { terminal, cgroup } = request;
+    const flags =
+      (terminal ? execFlag.TTY : 0) |
+      (request.last ? execFlag.LAST : 0) |
+      (cgroup ? execFlag.GROUP : 0) |
+      (request.report ? execFlag.REPORT : 0);
+    const ints = [number, flags, terminal?.columns ?? 0, terminal?.rows ?? 0, request.owner];
+    this.#processes.set(number, listener);
+    const descriptors = cgroup ? [...request.descriptors, cgroup] : request.descriptors;
+    if (!this.#channel.send(encodeRecord(message.EXEC, ints, [request.steps]), descriptors)) {
+      queueMicrotask(() => this.#end());
+    }
+    return number;
+  }
+
+  signal(number: number, signal: number): void {
+    if (!this.#ended) this.#channel.send(encodeRecord(message.SIGNAL, [number, signal]), []);
+  }
+
+  /** A file operation inside; `listener` gets one reply or several, and undefined if init ended before the last. */
+  file(
+    ints: readonly number[],
+    paths: readonly (string | Uint8Array)[],
+    listener: (reply: FileReply | undefined) => void,
+  ): void {
+    const number = ++this.#last;
+    this.#files.set(number, listener);
+    const sent = !this.#ended && this.#channel.send(encodeRecord(message.FILE, [number, ...ints], paths), []);
+    if (!sent) queueMicrotask(() => this.#end());
+  }
+
+  /** Lets go of the container: init ends, and everything in it. */
+  close(): void {
+    this.#end();
+  }
+
+  #receive(bytes: Buffer, descriptors: Descriptor[]): void {
+    const record = decodeRecords(bytes)[0];
+    if (!record) return;
+    const [first = 0] = record.ints;
+    switch (record.op) {
+      case message.READY:
+        this.#listener.ready();
+        return;
+      case message.FAILED:
+        this.#listener.failed(stepFailure(record));
+        return;
+      case message.STARTED:
+        this.#processes.get(first)?.started({ pid: record.ints[1] ?? 0, terminal: descriptors[0] });
+        return;
+      case message.EXEC_FAILED:
+        this.#forget(first)?.failed(stepFailure(record));
+        return;
+      case message.EXITED:
+        this.#forget(first)?.exited(exitFacts(record));
+        return;
+      case message.FILE_REPLY:
+        this.#fileReply(record, descriptors[0]);
+    }
+  }
+
+  #fileReply(record: WireRecord, descriptor: Descriptor | undefined): void {
+    const [number = 0, errno = 0, more = 0, ...values] = record.ints;
+    const listener = this.#files.get(number);
+    if (more === 0) this.#files.delete(number);
+    listener?.({ errno, more: more !== 0, values, data: record.blobs[0], descriptor });
+  }
+
+  #forget(number: number): ProcessListener | undefined {
+    const listener = this.#processes.get(number);
+    this.#processes.delete(number);
+    return listener;
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#channel.close();
+    this.#listener.ended();
+    const files = [...this.#files.values()];
+    this.#files.clear();
+    for (const listener of files) listener(undefined);
+  }
+}
+
+function stepFailure(record: WireRecord): StepFailure {
+  const [, step = 0, errno = 0, detail = 0] = record.ints;
+  return { step: step === lastStep ? undefined : step, errno, detail, text: record.blobs[0]?.toString() ?? '' };
+}
+
+function exitFacts(record: WireRecord): ExitFacts {
+  const [, waitStatus = 0, user = 0, system = 0, resident = 0, read = 0, write = 0] = record.ints;
+  return {
+    waitStatus,
+    userMs: user / 1000,
+    systemMs: system / 1000,
+    maxResident: resident * 1024,
+    readBytes: read * 512,
+    writeBytes: write * 512,
+  };
+}

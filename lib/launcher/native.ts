@@ -1,0 +1,76 @@
+/** The addon: its types, and loading it. Everything native goes through this file. */
+
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import nodeGypBuild from 'node-gyp-build';
+import { UnsupportedError } from '../errors.js';
+
+/** An owned file descriptor. Closing it twice, or using it after, throws. */
+export interface Descriptor {
+  readonly number: number;
+  readonly open: boolean;
+  close(): void;
+}
+
+/** A message socket on the event loop. Does not keep the process alive unless `ref()` is called. */
+export interface NativeChannel {
+  /** False when the other side is gone. The descriptors stay the caller's. */
+  send(bytes: Uint8Array, descriptors: readonly Descriptor[]): boolean;
+  ref(): void;
+  unref(): void;
+  close(): void;
+}
+
+/** One end of a pipe or a terminal on the event loop. */
+export interface NativeStream {
+  /** A chunk, null at the end, undefined when there is nothing now. */
+  read(): Buffer | null | undefined;
+  /** How many bytes were taken: 0 when full, -1 when the reader is gone. */
+  write(bytes: Uint8Array, offset: number): number;
+  watch(readable: boolean, writable: boolean): void;
+  resize(columns: number, rows: number): boolean;
+  ref(on: boolean): void;
+  close(): void;
+}
+
+export interface Addon {
+  connect(): Descriptor;
+  pipe(): [Descriptor, Descriptor];
+  socketPair(): [Descriptor, Descriptor];
+  readonly Channel: new (
+    descriptor: Descriptor,
+    onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,
+    onEnd: (errno: number) => void,
+  ) => NativeChannel;
+  readonly Stream: new (descriptor: Descriptor, onReadable: () => void, onWritable: () => void) => NativeStream;
+}
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded at the first call: a build of this checkout if there is one, else the prebuild for this platform.
+ * @throws UnsupportedError on another operating system, or where no build fits
+ */
+export function addon(): Addon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Addon {
+  if (process.platform !== 'linux') {
+    throw new UnsupportedError(`tscontain isolates with the Linux kernel, and this is ${process.platform}`, {
+      hint: 'run it on Linux, or in a Linux virtual machine',
+    });
+  }
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+  const checkout = join(root, 'native');
+  try {
+    return nodeGypBuild(existsSync(join(checkout, 'build', 'Release')) ? checkout : root) as Addon;
+  } catch (cause) {
+    throw new UnsupportedError(`no build of the native part fits this platform (${process.platform} ${process.arch})`, {
+      hint: 'in a checkout run `npm run build:native`; on an architecture without a prebuild, build from source',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,148 @@
+/** What a step does, in words, with the system call it makes and where to read about it. */
+
+import { cloneFlag, mountAttribute, type Step } from './step.js';
+
+/** A step for a reader. */
+export interface StepDescription {
+  /** One line. */
+  readonly text: string;
+  /** The system call, as its manual page names it. */
+  readonly call: string;
+  /** The manual page, such as `mount_setattr(2)`. */
+  readonly manual: string;
+  /** The path that it is about, if any: of the host for `openTree`, else inside the container. */
+  readonly path?: string;
+}
+
+/** Describe one step. */
+export function describeStep(step: Step): StepDescription {
+  switch (step.kind) {
+    case 'openTree': {
+      const what = step.path === '' ? `the tree at ${step.from}` : step.path;
+      const where = step.from === null || step.path === '' ? what : `${step.path} beneath ${step.from}`;
+      return page('open_tree', `take a copy of the mount of ${where} as "${step.to}"`, step.path);
+    }
+    case 'fsopen':
+      return page('fsopen', `configure a new ${step.type} file system`);
+    case 'fsconfig':
+      return page('fsconfig', `set ${step.value === undefined ? step.key : `${step.key}=${step.value}`}`);
+    case 'fsconfigCreate':
+      return page('fsconfig', 'create the file system');
+    case 'fsmount':
+      return page('fsmount', `mount it, detached, as "${step.to}" (${attributeNames(step.attributes)})`);
+    case 'mountSetattr': {
+      const parts = [attributeNames(step.set)];
+      if (step.propagation !== 0) parts.push('private');
+      if (step.idmap !== undefined) parts.push("ids shifted to the container's");
+      const on = step.on === null ? step.path : `"${step.on}"`;
+      const text = `make ${on}${step.recursive ? ' and all below it' : ''} ${parts.filter(Boolean).join(', ')}`;
+      return page('mount_setattr', text, step.path);
+    }
+    case 'moveMount':
+      return page(
+        'move_mount',
+        `attach "${step.mount}" at ${step.path || '.'} of ${step.under ?? 'the old root'}`,
+        step.path,
+      );
+    case 'pivotRoot':
+      return page('pivot_root', `make "${step.to}" the root, and detach the old one`);
+    case 'mask':
+      return page(
+        'move_mount',
+        `${step.how === 'hide' ? 'hide' : 'make read-only'} /${step.under}/${step.path}, if it is there`,
+        `/${step.under}/${step.path}`,
+      );
+    case 'makeDirectory':
+      return page('mkdir', `make the directory ${step.path} of ${step.under} (${octal(step.mode)})`, step.path);
+    case 'writeFile':
+      return page('open', `write ${step.path}, ${step.content.length} bytes (${octal(step.mode)})`, step.path);
+    case 'symlink':
+      return page('symlink', `link ${step.path} to ${step.target}`, step.path);
+    case 'open':
+      return page(
+        'openat2',
+        `open ${step.path}${step.from === null ? '' : ` beneath ${step.from}`} as "${step.to}"`,
+        step.path,
+      );
+    case 'close':
+      return page('close', `let go of "${step.slot}"`);
+    case 'fchdir':
+      return page('chdir', `go to "${step.to}"`);
+    case 'verifyRoot':
+      return { ...page('stat', 'verify that "/" has nothing above it'), manual: 'pivot_root(2)' };
+    case 'stateDirectory':
+      return page('mkdir', `make a private directory on disk, as "${step.to}"`);
+    case 'setHostname':
+      return page('sethostname', `set the host name to ${step.name}`);
+    case 'loopbackUp':
+      return { ...page('ioctl', 'bring the loopback interface up'), manual: 'netdevice(7)' };
+    case 'unshare':
+      return page('unshare', `new namespaces: ${namespaceNames(step.flags).join(', ')}`);
+    case 'setGroups':
+      return page('setgroups', `set the supplementary groups to [${step.groups.join(', ')}]`);
+    case 'setGid':
+      return { ...page('setresgid', `become group ${step.gid}`), manual: 'setresuid(2)' };
+    case 'setUid':
+      return page('setresuid', `become user ${step.uid}`);
+    case 'boundingSet':
+      return { ...page('prctl', `bound capabilities by ${hex(step.mask)}`), manual: 'capabilities(7)' };
+    case 'capabilities':
+      return {
+        ...page('capset', `hold the capabilities ${hex(step.mask)}, none inherited`),
+        manual: 'capabilities(7)',
+      };
+    case 'noNewPrivs':
+      return {
+        ...page('prctl', 'never gain privileges by executing a program'),
+        manual: 'PR_SET_NO_NEW_PRIVS(2const)',
+      };
+    case 'sessionKeyring':
+      return { ...page('keyctl', 'use a new session keyring'), manual: 'keyctl(2)' };
+    case 'rlimit':
+      return { ...page('prlimit', `limit ${step.name} to ${step.soft}`), manual: 'getrlimit(2)' };
+    case 'umask':
+      return page('umask', `set the file mode mask to ${octal(step.mask)}`);
+    case 'affinity':
+      return page('sched_setaffinity', 'run on any processor');
+    case 'seccomp':
+      return page('seccomp', `filter system calls (${step.program.byteLength / 8} instructions)`);
+    case 'stdio':
+      return { ...page('dup3', `standard streams: ${step.stdin}, ${step.stdout}, ${step.stderr}`), manual: 'dup(2)' };
+    case 'setsid':
+      return page('setsid', 'lead a new session');
+    case 'controllingTty':
+      return { ...page('ioctl', 'take the terminal as the controlling one'), manual: 'TIOCSCTTY(2const)' };
+    case 'closeRange':
+      return page('close_range', `close every descriptor from ${step.first} on`);
+    case 'resetSignals':
+      return { ...page('rt_sigaction', 'default every signal, block none'), manual: 'sigaction(2)' };
+    case 'changeDirectory':
+      return page('chdir', `work in ${step.path}`, step.path);
+    case 'exec':
+      return page('execve', `execute ${step.argv.join(' ')}`, step.program);
+  }
+}
+
+function page(call: string, text: string, path?: string): StepDescription {
+  return { text, call, manual: `${call}(2)`, ...(path && { path }) };
+}
+
+function octal(mode: number): string {
+  return `0${mode.toString(8)}`;
+}
+
+function hex(mask: number): string {
+  return `0x${mask.toString(16)}`;
+}
+
+function attributeNames(attributes: number): string {
+  const names = Object.entries(mountAttribute).filter(([, bit]) => attributes & bit);
+  return names.map(([name]) => name.toLowerCase()).join(',');
+}
+
+/** `['user', 'mnt', …]` for flags of clone(2). */
+export function namespaceNames(flags: number): string[] {
+  return Object.entries(cloneFlag)
+    .filter(([, bit]) => flags & bit)
+    .map(([name]) => (name === 'NEWNS' ? 'mnt' : name.slice(3).toLowerCase()));
+}

@@ -1,0 +1,172 @@
+/** Steps as the records that native/launcher/steps.c runs. The numbers are those of native/launcher/protocol.h. */
+
+import { none, RecordWriter } from '../launcher/wire.js';
+import { keptSlots, mountAttribute, type Slot, type Step } from './step.js';
+
+/** The op of each kind of step in enum step_op. */
+export const stepOp = {
+  openTree: 1,
+  fsopen: 2,
+  fsconfig: 3,
+  fsconfigCreate: 3,
+  fsmount: 4,
+  mountSetattr: 5,
+  moveMount: 6,
+  pivotRoot: 7,
+  mask: 8,
+  makeDirectory: 10,
+  writeFile: 11,
+  symlink: 12,
+  open: 13,
+  close: 14,
+  changeDirectory: 15,
+  verifyRoot: 16,
+  fchdir: 17,
+  stateDirectory: 18,
+  setHostname: 20,
+  loopbackUp: 21,
+  unshare: 22,
+  setGroups: 24,
+  setGid: 25,
+  setUid: 26,
+  boundingSet: 27,
+  capabilities: 28,
+  noNewPrivs: 29,
+  sessionKeyring: 30,
+  rlimit: 31,
+  umask: 32,
+  affinity: 34,
+  seccomp: 35,
+  stdio: 36,
+  setsid: 37,
+  controllingTty: 38,
+  closeRange: 39,
+  resetSignals: 40,
+  exec: 41,
+} as const satisfies Record<Step['kind'], number>;
+
+const OPEN_TREE_CLONE = 1;
+const AT_RECURSIVE = 0x8000;
+const PR_SET_NO_NEW_PRIVS = 38;
+const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
+const existing = { refuse: 0, replace: 1, keep: 2 } as const;
+
+/** Gives the slots of a plan their numbers; the host's and the container's steps share one set. */
+export class SlotNumbers {
+  readonly #numbers = new Map<Slot, number>();
+
+  /** The number of a slot; -1 for the current directory. */
+  of(slot: Slot | null): number {
+    if (slot === null) return none;
+    const kept = keptSlots[slot];
+    if (kept !== undefined) return kept;
+    let number = this.#numbers.get(slot);
+    if (number === undefined) {
+      number = this.#numbers.size;
+      this.#numbers.set(slot, number);
+    }
+    return number;
+  }
+}
+
+/** The bytes of a list of steps. */
+export function encodeSteps(steps: readonly Step[], slots: SlotNumbers): Buffer {
+  const writer = new RecordWriter();
+  for (const step of steps) encodeStep(writer, step, slots);
+  return writer.bytes();
+}
+
+// One arm for each kind of step: a table in the shape of a switch, so that the compiler checks that none is missing.
+function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): RecordWriter {
+  const op = stepOp[step.kind];
+  switch (step.kind) {
+    case 'openTree': {
+      const { type = 0, major = 0, minor = 0 } = step.expect ?? {};
+      const flags = OPEN_TREE_CLONE | (step.recursive ? AT_RECURSIVE : 0);
+      return writer.put(
+        op,
+        [slots.of(step.to), slots.of(step.from), flags, type, major * 2 ** 32 + minor],
+        [step.path],
+      );
+    }
+    case 'fsopen':
+      return writer.put(op, [slots.of(step.to)], [step.type]);
+    case 'fsconfig': {
+      const command = step.value === undefined ? fsconfigCommand.SET_FLAG : fsconfigCommand.SET_STRING;
+      return writer.put(op, [slots.of(step.on), command, none], [step.key, step.value ?? '']);
+    }
+    case 'fsconfigCreate':
+      return writer.put(op, [slots.of(step.on), fsconfigCommand.CREATE, none], ['', '']);
+    case 'fsmount':
+      return writer.put(op, [slots.of(step.to), slots.of(step.from), step.attributes]);
+    case 'mountSetattr': {
+      const shift = step.idmap === undefined ? none : slots.of(step.idmap);
+      const set = step.set | (step.idmap === undefined ? 0 : mountAttribute.IDMAP);
+      const how = (step.recursive ? 1 : 0) | (step.idmapOptional ? 2 : 0);
+      return writer.put(op, [slots.of(step.on), how, set, step.clear, step.propagation, shift], [step.path]);
+    }
+    case 'moveMount':
+      return writer.put(op, [slots.of(step.mount), slots.of(step.under), step.directory ? 1 : 0], [step.path]);
+    case 'pivotRoot':
+      return writer.put(op, [slots.of(step.to)]);
+    case 'mask': {
+      const how = step.how === 'hide' ? 0 : 1;
+      return writer.put(op, [slots.of(step.under), slots.of(step.file), slots.of(step.directory), how], [step.path]);
+    }
+    case 'makeDirectory':
+      return writer.put(op, [slots.of(step.under), 0o755, step.mode], [step.path]);
+    case 'writeFile':
+      return writer.put(op, [slots.of(step.under), step.mode, existing[step.existing]], [step.path, step.content]);
+    case 'symlink':
+      return writer.put(op, [slots.of(step.under), step.keep ? 1 : 0], [step.path, step.target]);
+    case 'open':
+      return writer.put(op, [slots.of(step.to), slots.of(step.from), step.flags, 0, step.resolve], [step.path]);
+    case 'close':
+      return writer.put(op, [slots.of(step.slot)]);
+    case 'fchdir':
+      return writer.put(op, [slots.of(step.to)]);
+    case 'stateDirectory':
+      return writer.put(op, [slots.of(step.to)]);
+    case 'setHostname':
+      return writer.put(op, [], [step.name]);
+    case 'unshare':
+      return writer.put(op, [step.flags]);
+    case 'setGroups':
+      return writer.put(op, [], [Buffer.from(Uint32Array.from(step.groups).buffer)]);
+    case 'setGid':
+      return writer.put(op, [step.gid]);
+    case 'setUid':
+      return writer.put(op, [step.uid]);
+    case 'boundingSet':
+    case 'capabilities':
+    case 'umask':
+      return writer.put(op, [step.mask]);
+    case 'noNewPrivs':
+      return writer.put(op, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
+    case 'rlimit':
+      return writer.put(op, [step.resource, step.soft, step.hard]);
+    case 'seccomp':
+      return writer.put(op, [], [step.program]);
+    case 'stdio':
+      return writer.put(op, [slots.of(step.stdin), slots.of(step.stdout), slots.of(step.stderr)]);
+    case 'controllingTty':
+      return writer.put(op, [slots.of(step.slot)]);
+    case 'closeRange':
+      return writer.put(op, [step.first]);
+    case 'changeDirectory':
+      return writer.put(op, [0], [step.path]);
+    case 'exec': {
+      const strings = (list: readonly string[]) => (list.length === 0 ? '' : `${list.join('\0')}`);
+      const env = step.env.map(([name, value]) => `${name}=${value}`);
+      const blobs = [step.program, strings(step.argv), strings(env), step.search];
+      return writer.put(op, [step.argv.length, env.length], blobs);
+    }
+    case 'verifyRoot':
+    case 'loopbackUp':
+    case 'sessionKeyring':
+    case 'affinity':
+    case 'setsid':
+    case 'resetSignals':
+      return writer.put(op, []);
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * The steps that a plan is made of. One step is close to one system call; a primitive contributes its own. Steps are plain
+ * data: they can be printed, compared and sent, and nothing happens until the launcher or init runs them.
+ */
+
+/** A name for a descriptor that one step makes and later ones use. Null is the current directory (AT_FDCWD). */
+export type Slot = string;
+
+/** What kind of node a mount source must be, checked on the descriptor that is mounted. */
+export interface NodeType {
+  /** The S_IFMT bits of st_mode (inode(7)). */
+  readonly type: number;
+  readonly major: number;
+  readonly minor: number;
+}
+
+export type Step =
+  /** Take a mount, or a copy of one, as a descriptor: open_tree(2). An empty path is `from` itself. */
+  | {
+      readonly kind: 'openTree';
+      readonly to: Slot;
+      readonly from: Slot | null;
+      readonly path: string;
+      readonly recursive: boolean;
+      readonly expect?: NodeType;
+    }
+  | { readonly kind: 'fsopen'; readonly to: Slot; readonly type: string }
+  | { readonly kind: 'fsconfig'; readonly on: Slot; readonly key: string; readonly value?: string }
+  | { readonly kind: 'fsconfigCreate'; readonly on: Slot }
+  | { readonly kind: 'fsmount'; readonly to: Slot; readonly from: Slot; readonly attributes: number }
+  | {
+      readonly kind: 'mountSetattr';
+      readonly on: Slot | null;
+      readonly path: string;
+      readonly recursive: boolean;
+      readonly set: number;
+      readonly clear: number;
+      readonly propagation: number;
+      /** The user namespace whose ids the mount is shifted into (MOUNT_ATTR_IDMAP). */
+      readonly idmap?: Slot;
+      /** Go on without the shift where the file system cannot do it. */
+      readonly idmapOptional?: boolean;
+    }
+  /** Attach a mount beneath `under`; the target is made if missing and no link is followed to it. */
+  | {
+      readonly kind: 'moveMount';
+      readonly mount: Slot;
+      readonly under: Slot | null;
+      readonly path: string;
+      readonly directory: boolean;
+    }
+  | { readonly kind: 'pivotRoot'; readonly to: Slot }
+  /** Hide a path, or make it read-only, if it is there. */
+  | {
+      readonly kind: 'mask';
+      readonly under: Slot;
+      readonly path: string;
+      readonly how: 'hide' | 'readOnly';
+      readonly file: Slot;
+      readonly directory: Slot;
+    }
+  | { readonly kind: 'makeDirectory'; readonly under: Slot; readonly path: string; readonly mode: number }
+  | {
+      readonly kind: 'writeFile';
+      readonly under: Slot;
+      readonly path: string;
+      readonly mode: number;
+      /** `keep`: what is there stays. `replace`: a file or link in its place is removed first. */
+      readonly existing: 'refuse' | 'replace' | 'keep';
+      readonly content: string;
+    }
+  | {
+      readonly kind: 'symlink';
+      readonly under: Slot;
+      readonly path: string;
+      readonly target: string;
+      readonly keep: boolean;
+    }
+  | {
+      readonly kind: 'open';
+      readonly to: Slot;
+      readonly from: Slot | null;
+      readonly path: string;
+      readonly flags: number;
+      readonly resolve: number;
+    }
+  | { readonly kind: 'close'; readonly slot: Slot }
+  | { readonly kind: 'fchdir'; readonly to: Slot }
+  | { readonly kind: 'verifyRoot' }
+  /** The container's private directory on disk, as a mount, owned by the container's root. */
+  | { readonly kind: 'stateDirectory'; readonly to: Slot }
+  | { readonly kind: 'setHostname'; readonly name: string }
+  | { readonly kind: 'loopbackUp' }
+  | { readonly kind: 'unshare'; readonly flags: number }
+  | { readonly kind: 'setGroups'; readonly groups: readonly number[] }
+  | { readonly kind: 'setGid'; readonly gid: number }
+  | { readonly kind: 'setUid'; readonly uid: number }
+  | { readonly kind: 'boundingSet'; readonly mask: number }
+  | { readonly kind: 'capabilities'; readonly mask: number }
+  | { readonly kind: 'noNewPrivs' }
+  | { readonly kind: 'sessionKeyring' }
+  | {
+      readonly kind: 'rlimit';
+      readonly resource: number;
+      readonly name: string;
+      readonly soft: number;
+      readonly hard: number;
+    }
+  | { readonly kind: 'umask'; readonly mask: number }
+  | { readonly kind: 'affinity' }
+  | { readonly kind: 'seccomp'; readonly program: Uint8Array }
+  | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
+  | { readonly kind: 'setsid' }
+  | { readonly kind: 'controllingTty'; readonly slot: Slot }
+  | { readonly kind: 'closeRange'; readonly first: number }
+  | { readonly kind: 'resetSignals' }
+  | { readonly kind: 'changeDirectory'; readonly path: string }
+  | {
+      readonly kind: 'exec';
+      readonly program: string;
+      readonly argv: readonly string[];
+      readonly env: readonly (readonly [string, string])[];
+      /** Directories to look the program up in, separated by colons; empty when `program` is a path. */
+      readonly search: string;
+    };
+
+export type StepKind = Step['kind'];
+
+/** Mount attributes of mount_setattr(2) and fsmount(2). */
+export const mountAttribute = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  STRICTATIME: 0x20,
+  IDMAP: 0x100000,
+} as const;
+
+/** Namespaces of clone(2). */
+export const cloneFlag = {
+  NEWNS: 0x00020000,
+  NEWCGROUP: 0x02000000,
+  NEWUTS: 0x04000000,
+  NEWIPC: 0x08000000,
+  NEWUSER: 0x10000000,
+  NEWPID: 0x20000000,
+  NEWNET: 0x40000000,
+} as const;
+
+/** MS_PRIVATE of mount_namespaces(7), as mount_setattr(2) takes it. */
+export const propagationPrivate = 0x40000;
+
+/** Flags of openat2(2) and open(2) that plans use. */
+export const openFlag = { RDWR: 2, PATH: 0o10000000 } as const;
+export const resolveFlag = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const;
+
+/** Slots that init keeps for the container's whole life, and the ones that it or the launcher fills. */
+export const keptSlots: Readonly<Record<string, number>> = {
+  null: 1000,
+  devpts: 1001,
+  proc: 1002,
+  tty: 1003,
+  userns: 1010,
+};

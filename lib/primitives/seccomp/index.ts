@@ -1,0 +1,10 @@
+/**
+ * seccomp: which system calls a container's processes may make. A profile is data (Docker's JSON), compiled here to the
+ * BPF program that the kernel runs before each call.
+ */
+
+export { disassemble, simulate } from './bpf.js';
+export { compileSeccomp, compileSeccompCached } from './compile.js';
+export { defaultProfile } from './default.js';
+export { dockerProfile } from './docker.js';
+export { type SeccompProfile, validateProfile } from './profile.js';

@@ -1,0 +1,107 @@
+// The messages between Node, the launcher and init, and the steps of a plan, by number. lib/launcher/protocol.ts and
+// lib/plan/encode.ts have the same numbers; a test compares the two.
+#pragma once
+
+enum message_op {
+  MSG_LARGE = 1, // ints: size; the record itself is in the last descriptor, a sealed memfd
+
+  // Node to launcher
+  MSG_CONNECT = 10, // on the control socket only; fd: a client's socket
+  MSG_HELLO = 11,   // ints: first id, number and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state dir
+  MSG_CREATE = 12,  // ints: id, clone flags, hierarchy mask, map mode; blobs: writes, host steps, init steps
+  MSG_KILL = 13,    // ints: id
+  MSG_STATS = 14,   // ints: id, request
+  MSG_WRITE = 15,   // ints: id, request, hierarchy; blobs: file, value
+  MSG_GROUP = 16,   // ints: id, request: make the cgroup of the next exec
+  MSG_UNGROUP = 17, // ints: id, group: remove the cgroup of an exec that has ended
+  MSG_RECLAIM = 18, // ints: request; remove what launchers that are dead left
+
+  // launcher to Node
+  MSG_WELCOME = 30,       // ints: pid, errno
+  MSG_CREATED = 31,       // ints: id, pid, uid base; blobs: cgroup name
+  MSG_CREATE_FAILED = 32, // ints: id, stage, index, errno; blobs: text
+  MSG_GONE = 33,          // ints: id, wait status; blobs: stat contents
+  MSG_REPLY = 34,         // ints: request, errno, value…; blobs: content
+  MSG_OOM = 35,           // ints: id
+
+  // launcher to init
+  MSG_SLOTS = 40, // ints: slot numbers of the descriptors that come with it
+  MSG_START = 41, // blobs: init steps; fds: the container's socket
+  MSG_KILL_ALL = 42,
+
+  // Node to init
+  MSG_EXEC = 50,   // ints: exec, flags, columns, rows; blobs: steps
+  MSG_SIGNAL = 51, // ints: exec, signal
+  MSG_FILE = 52,   // ints: request, operation, a, b, c; blobs: path, second path
+
+  // init to Node
+  MSG_READY = 60,
+  MSG_FAILED = 61,      // ints: step, errno, detail; blobs: text
+  MSG_STARTED = 62,     // ints: exec, pid; fd: terminal, if any
+  MSG_EXEC_FAILED = 63, // ints: exec, step, errno, detail; blobs: text
+  MSG_EXITED = 64,      // ints: exec, wait status, user µs, system µs, maxrss KiB, in blocks, out blocks
+  MSG_FILE_REPLY = 65,  // ints: request, errno, more, values…; blobs: data
+};
+
+// Where in the launcher a creation failed.
+enum create_stage {
+  STAGE_RANGE = 1,
+  STAGE_CGROUP = 2,
+  STAGE_LIMIT = 3,
+  STAGE_CLONE = 4,
+  STAGE_MAP = 5,
+  STAGE_HOST_STEP = 6,
+  STAGE_START = 7,
+  STAGE_STORAGE = 8,
+};
+
+enum exec_flags {
+  EXEC_TTY = 1,
+  EXEC_LAST = 2,   // init ends when this process does
+  EXEC_GROUP = 4,  // the last descriptor is the cgroup to start it in
+  EXEC_REPORT = 8, // send MSG_STARTED
+};
+
+enum step_op {
+  STEP_OPEN_TREE = 1,
+  STEP_FSOPEN = 2,
+  STEP_FSCONFIG = 3,
+  STEP_FSMOUNT = 4,
+  STEP_MOUNT_SETATTR = 5,
+  STEP_MOVE_MOUNT = 6,
+  STEP_PIVOT_ROOT = 7,
+  STEP_MASK = 8,
+  STEP_MAKE_DIRECTORY = 10,
+  STEP_WRITE_FILE = 11,
+  STEP_SYMLINK = 12,
+  STEP_OPEN = 13,
+  STEP_CLOSE = 14,
+  STEP_CHANGE_DIRECTORY = 15,
+  STEP_VERIFY_ROOT = 16,
+  STEP_FCHDIR = 17,
+  STEP_STATE_DIRECTORY = 18,
+  STEP_SET_HOSTNAME = 20,
+  STEP_LOOPBACK_UP = 21,
+  STEP_UNSHARE = 22,
+  STEP_JOIN_CGROUP = 23,
+  STEP_SET_GROUPS = 24,
+  STEP_SET_GID = 25,
+  STEP_SET_UID = 26,
+  STEP_BOUNDING_SET = 27,
+  STEP_CAPABILITIES = 28,
+  STEP_PRCTL = 29,
+  STEP_SESSION_KEYRING = 30,
+  STEP_RLIMIT = 31,
+  STEP_UMASK = 32,
+  STEP_AFFINITY = 34,
+  STEP_SECCOMP = 35,
+  STEP_STDIO = 36,
+  STEP_SETSID = 37,
+  STEP_CONTROLLING_TTY = 38,
+  STEP_CLOSE_RANGE = 39,
+  STEP_RESET_SIGNALS = 40,
+  STEP_EXEC = 41,
+};
+
+// Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.
+enum { SLOT_COUNT = 1024, SLOT_NULL = 1000, SLOT_PTMX = 1001, SLOT_PROC = 1002, SLOT_TTY = 1003, SLOT_USERNS = 1010 };

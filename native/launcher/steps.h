@@ -1,0 +1,51 @@
+// The interpreter of plans: runs steps one after another and stops at the first that fails.
+#pragma once
+
+#include "wire.h"
+#include "protocol.h"
+
+enum { FAILURE_TEXT = 256 };
+
+// Why a plan stopped. It lives in memory that the parent of a starting process shares with it.
+struct failure {
+  u32 step; // position from 0
+  u32 error;
+  u32 detail;
+  u32 failed;
+  char text[FAILURE_TEXT];
+};
+
+enum failure_detail {
+  DETAIL_NONE = 0,
+  DETAIL_NOT_FOUND = 1,           // no such program
+  DETAIL_NOT_EXECUTABLE = 2,      // there, but not executable
+  DETAIL_INTERPRETER_MISSING = 3, // there and executable, but its interpreter is not
+  DETAIL_IS_DIRECTORY = 4,
+  DETAIL_BAD_TYPE = 5,   // a node is not what was expected
+  DETAIL_NOT_APPLIED = 6 // the kernel accepted a change that reading back does not show
+};
+
+struct plan_context {
+  int slots[SLOT_COUNT];
+  struct failure* failure;
+  const char* state_name; // the container's own directory name in the state directory, host steps only
+  int state_dir;
+  u64 owner; // the host id of the container's root
+};
+
+void reset_context(struct plan_context* context, struct failure* failure);
+// 0, or the negative error of the step that failed, described in context->failure.
+long run_steps(struct plan_context* context, const struct blob* steps);
+
+typedef long step_function(struct plan_context* context, const struct record* step);
+step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mount_setattr, step_move_mount,
+    step_pivot_root, step_mask, step_make_directory, step_write_file, step_symlink, step_open, step_close,
+    step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_set_hostname, step_loopback_up,
+    step_unshare, step_join_cgroup, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities,
+    step_prctl, step_session_keyring, step_rlimit, step_umask, step_affinity, step_seccomp, step_stdio,
+    step_setsid, step_controlling_tty, step_close_range, step_reset_signals, step_exec;
+
+// A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.
+int slot_fd(const struct plan_context* context, u64 slot);
+long set_slot(struct plan_context* context, u64 slot, long fd);
+void explain(struct plan_context* context, u32 detail, const char* text);
