@@ -12,8 +12,10 @@ import { parseDuration } from '../units.js';
 import { ContainerFileSystem } from './fs.js';
 import { type Blueprint, describeProcess, Instance, type InstanceEnd, makeBlueprint } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
+import { flatten } from './plan/compile.js';
+import type { ProcessIdentity } from './plan/process.js';
+import { group, passwd } from './plan/system-files.js';
 import type { ContainerProcess } from './process.js';
-import type { ProcessIdentity } from './process-plan.js';
 import type { ExitReason, Result } from './result.js';
 import {
   type ContainerSettings,
@@ -25,7 +27,6 @@ import {
   type UserSpec,
 } from './settings.js';
 import { resolveSources } from './sources.js';
-import { group, passwd } from './system-files.js';
 import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
 
 /** How a container ended. */
@@ -329,8 +330,8 @@ function gone(): TscontainError {
 function makePlan(settings: ContainerSettings, blueprint: Blueprint, argv: readonly string[]): Plan {
   const identity = settings.user.kind === 'ids' ? numericUser(settings.user) : namedUserOrRoot(settings.user);
   return new Plan({
-    launcher: blueprint.steps.host.map((step) => ({ where: 'launcher', step, ...describeStep(step) })),
-    init: blueprint.steps.container,
+    launcher: flatten(blueprint.steps.host).map((step) => ({ where: 'launcher', step, ...describeStep(step) })),
+    init: flatten(blueprint.steps.container),
     process: describeProcess(blueprint, argv, identity, settings.cwd),
   });
 }

@@ -10,7 +10,7 @@ import { hostStatFiles, isRoot, launcherConfiguration } from '../host/configurat
 import { type FileReply, Init, type StartRequest } from '../launcher/init.js';
 import { type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
-import { encodeSteps, SlotNumbers } from '../plan/encode.js';
+import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import type { Step } from '../plan/step.js';
 import {
   type CgroupLayout,
@@ -27,9 +27,9 @@ import {
 } from '../primitives/cgroup/index.js';
 import { compileSeccompCached } from '../primitives/seccomp/index.js';
 import { creationError, stepError } from './failure.js';
-import { type ContainerSteps, compileContainer, type IdMode, namespaces } from './plan.js';
+import { type ContainerSteps, compileContainer, flatten, type IdMode, namespaces } from './plan/compile.js';
+import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import { ContainerProcess, type ProcessHost } from './process.js';
-import { compileProcess, type ProcessIdentity, type ProcessProfile } from './process-plan.js';
 import type { ExitReason, Usage } from './result.js';
 import type { ContainerSettings, ExecSettings } from './settings.js';
 import type { SourceFacts } from './sources.js';
@@ -171,7 +171,7 @@ export class Instance {
     this.#init = new Init({
       ready: () => this.#onReady(),
       failed: (failure) => {
-        this.#failure ??= stepError(blueprint.steps.container, failure, 'making the container');
+        this.#failure ??= stepError(flatten(blueprint.steps.container), failure, 'making the container');
       },
       ended: () => {},
     });
@@ -185,8 +185,8 @@ export class Instance {
         hierarchies: blueprint.hierarchies,
         singleId: blueprint.ids === 'single',
         writes,
-        hostSteps: encodeSteps(blueprint.steps.host, slots),
-        initSteps: encodeSteps(blueprint.steps.container, slots),
+        hostSteps: encodeFragments(blueprint.steps.host, slots),
+        initSteps: encodeFragments(blueprint.steps.container, slots),
         socket: this.#init.peer,
       },
       {
@@ -196,7 +196,7 @@ export class Instance {
           this.cgroup = facts.cgroup;
         },
         failed: (failure) => {
-          this.#failure ??= creationError(failure, blueprint.steps.host, writes, this.#layout);
+          this.#failure ??= creationError(failure, flatten(blueprint.steps.host), writes, this.#layout);
           this.#end({ stats: undefined, launcherDied: false }, events);
         },
         gone: ({ stats }) => {
@@ -337,13 +337,8 @@ export class Instance {
       stderr,
       ...environment,
     });
-    // The descriptors of a request are the first slots, in order.
-    const slots = new SlotNumbers();
-    streams.descriptors.forEach((_, index) => {
-      slots.of(String(index));
-    });
     const request: StartRequest = {
-      steps: encodeSteps(steps, slots),
+      steps: encodeSteps(steps),
       terminal: settings.tty,
       owner: identity.uid,
       last: this.#single,

@@ -67,7 +67,10 @@ export class Output {
     if (this.#paused || this.#ended) return;
     for (let i = 0; i < burst; i++) {
       const chunk = this.#native.read();
-      if (chunk === null || (chunk === undefined && this.#left !== undefined)) return this.#end();
+      if (chunk === null || (chunk === undefined && this.#left !== undefined)) {
+        this.#end();
+        return;
+      }
       if (chunk === undefined) return;
       this.bytes += chunk.length;
       const waits = this.#sinks.map((sink) => sink.write(chunk)).filter((taken) => taken instanceof Promise);
@@ -75,9 +78,15 @@ export class Output {
       if (this.#ended) return;
       if (this.#left !== undefined) {
         this.#left -= chunk.length;
-        if (this.#left <= 0) return this.#end();
+        if (this.#left <= 0) {
+          this.#end();
+          return;
+        }
       }
-      if (waits.length > 0) return this.#pause(Promise.all(waits));
+      if (waits.length > 0) {
+        this.#pause(Promise.all(waits));
+        return;
+      }
     }
     // More may be there; with the program gone no event would say so.
     if (this.#left !== undefined) setImmediate(() => this.#pull());

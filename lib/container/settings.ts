@@ -17,8 +17,8 @@ import { readStorage, type StorageSettings } from './settings/storage.js';
 import { type EnvPairs, readEnv } from './settings/strings.js';
 import { readUser, rootUser, type UserSpec } from './settings/user.js';
 
-export type { OutputSettings, StdinSettings, TerminalSettings } from './settings/exec.js';
-export type { BindSettings, OverlaySettings, TmpfsSettings } from './settings/mounts.js';
+export type { OutputSettings, StdinSettings } from './settings/exec.js';
+export type { BindSettings, OverlaySettings } from './settings/mounts.js';
 export { parseArgv } from './settings/strings.js';
 export type { ExecSettings, LimitSettings, MountSettings, StorageSettings, UserSpec };
 

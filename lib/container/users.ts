@@ -4,7 +4,7 @@
  */
 
 import { OptionError } from '../errors.js';
-import type { ProcessIdentity } from './process-plan.js';
+import type { ProcessIdentity } from './plan/process.js';
 import type { UserSpec } from './settings.js';
 
 export interface UserFiles {

@@ -11,7 +11,7 @@ import { baseSteps, type CgroupLayout, cgroupLayout, statFiles } from '../primit
  * Host ids for containers: above everything that distributions, systemd and subordinate id files use, below the ids that
  * systemd sets aside for foreign images (systemd, UIDS-GIDS: 1879048192 to 2147352575 is unused).
  */
-export const idRanges = { first: 0x70000000, count: 2046, size: 65536 } as const;
+const idRanges = { first: 0x70000000, count: 2046, size: 65536 } as const;
 
 /** Whether this process may act for the whole host, or only for its own user. */
 export function isRoot(): boolean {

@@ -118,8 +118,9 @@ export class Init {
     if (!sent) queueMicrotask(() => this.#end());
   }
 
-  /** Lets go of the container: init ends, and everything in it. */
+  /** Lets go of the container: init ends, and everything in it. What it has said before is heard first. */
   close(): void {
+    if (!this.#ended) this.#channel.drain();
     this.#end();
   }
 

@@ -17,6 +17,8 @@ export interface Descriptor {
 export interface NativeChannel {
   /** False when the other side is gone. The descriptors stay the caller's. */
   send(bytes: Uint8Array, descriptors: readonly Descriptor[]): boolean;
+  /** Handles, now, what has already arrived. */
+  drain(): void;
   ref(): void;
   unref(): void;
   close(): void;

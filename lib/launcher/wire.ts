@@ -31,8 +31,13 @@ export class RecordWriter {
     let at = start + 8;
     for (const int of ints) at = writeInt(buffer, at, int);
     for (const blob of blobs) {
-      const length =
-        typeof blob === 'string' ? buffer.write(blob, at + 8) : (buffer.set(blob, at + 8), blob.byteLength);
+      let length: number;
+      if (typeof blob === 'string') {
+        length = buffer.write(blob, at + 8);
+      } else {
+        buffer.set(blob, at + 8);
+        length = blob.byteLength;
+      }
       const padded = (length + 8) & ~7;
       buffer.writeUInt32LE(length, at);
       buffer.writeUInt32LE(0, at + 4);

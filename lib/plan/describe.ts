@@ -102,8 +102,8 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('prlimit', `limit ${step.name} to ${step.soft}`), manual: 'getrlimit(2)' };
     case 'umask':
       return page('umask', `set the file mode mask to ${octal(step.mask)}`);
-    case 'affinity':
-      return page('sched_setaffinity', 'run on any processor');
+    case 'scheduling':
+      return page('sched_setaffinity', 'the normal scheduling policy, on any processor');
     case 'seccomp':
       return page('seccomp', `filter system calls (${step.program.byteLength / 8} instructions)`);
     case 'stdio':
@@ -141,7 +141,7 @@ function attributeNames(attributes: number): string {
 }
 
 /** `['user', 'mnt', …]` for flags of clone(2). */
-export function namespaceNames(flags: number): string[] {
+function namespaceNames(flags: number): string[] {
   return Object.entries(cloneFlag)
     .filter(([, bit]) => flags & bit)
     .map(([name]) => (name === 'NEWNS' ? 'mnt' : name.slice(3).toLowerCase()));

@@ -35,7 +35,7 @@ export const stepOp = {
   sessionKeyring: 30,
   rlimit: 31,
   umask: 32,
-  affinity: 34,
+  scheduling: 34,
   seccomp: 35,
   stdio: 36,
   setsid: 37,
@@ -51,29 +51,62 @@ const PR_SET_NO_NEW_PRIVS = 38;
 const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
 const existing = { refuse: 0, replace: 1, keep: 2 } as const;
 
-/** Gives the slots of a plan their numbers; the host's and the container's steps share one set. */
+/**
+ * Gives slots their numbers. Names that every plan has keep one number for as long as the program runs, so that fragments
+ * of a plan can be encoded once; names with a number of their own, such as `mount 3`, are counted in each plan.
+ */
 export class SlotNumbers {
-  readonly #numbers = new Map<Slot, number>();
+  static readonly #common = new Map<Slot, number>();
+  readonly #own = new Map<Slot, number>();
 
   /** The number of a slot; -1 for the current directory. */
   of(slot: Slot | null): number {
     if (slot === null) return none;
     const kept = keptSlots[slot];
     if (kept !== undefined) return kept;
-    let number = this.#numbers.get(slot);
-    if (number === undefined) {
-      number = this.#numbers.size;
-      this.#numbers.set(slot, number);
-    }
-    return number;
+    return slot.startsWith('mount ')
+      ? count(this.#own, slot, firstOwnSlot)
+      : count(SlotNumbers.#common, slot, firstCommonSlot);
   }
 }
 
+/** The first slots are the descriptors that come with a request, named by their position. */
+const firstCommonSlot = 8;
+const firstOwnSlot = 200;
+const position = /^[0-7]$/;
+
+function count(numbers: Map<Slot, number>, slot: Slot, first: number): number {
+  if (position.test(slot)) return Number(slot);
+  let number = numbers.get(slot);
+  if (number === undefined) {
+    number = first + numbers.size;
+    numbers.set(slot, number);
+  }
+  return number;
+}
+
+const encoded = new WeakMap<readonly Step[], Buffer>();
+
 /** The bytes of a list of steps. */
-export function encodeSteps(steps: readonly Step[], slots: SlotNumbers): Buffer {
+export function encodeSteps(steps: readonly Step[], slots = new SlotNumbers()): Buffer {
   const writer = new RecordWriter();
   for (const step of steps) encodeStep(writer, step, slots);
   return writer.bytes();
+}
+
+/** The bytes of fragments one after another; a frozen fragment is encoded once. */
+export function encodeFragments(fragments: readonly (readonly Step[])[], slots: SlotNumbers): Buffer {
+  return Buffer.concat(
+    fragments.map((steps) => {
+      if (!Object.isFrozen(steps)) return encodeSteps(steps, slots);
+      let bytes = encoded.get(steps);
+      if (!bytes) {
+        bytes = encodeSteps(steps, slots);
+        encoded.set(steps, bytes);
+      }
+      return bytes;
+    }),
+  );
 }
 
 // One arm for each kind of step: a table in the shape of a switch, so that the compiler checks that none is missing.
@@ -164,7 +197,7 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'verifyRoot':
     case 'loopbackUp':
     case 'sessionKeyring':
-    case 'affinity':
+    case 'scheduling':
     case 'setsid':
     case 'resetSignals':
       return writer.put(op, []);

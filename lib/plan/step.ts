@@ -107,7 +107,7 @@ export type Step =
       readonly hard: number;
     }
   | { readonly kind: 'umask'; readonly mask: number }
-  | { readonly kind: 'affinity' }
+  | { readonly kind: 'scheduling' }
   | { readonly kind: 'seccomp'; readonly program: Uint8Array }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }

@@ -5,7 +5,7 @@
 
 import { mountAttribute, type NodeType, type Slot, type Step } from '../plan/step.js';
 
-const { NOSUID, NODEV, NOEXEC, RDONLY, STRICTATIME } = mountAttribute;
+const { NOSUID, NODEV, NOEXEC, RDONLY } = mountAttribute;
 
 /** Attributes of what programs may write to: set-user-ID bits and device nodes in it mean nothing. */
 export const plain = NOSUID | NODEV;
@@ -99,9 +99,4 @@ export function overlay(
       ['userxattr'],
     ]),
   ];
-}
-
-/** The directory /dev lives in: a small tmpfs that nothing is written to once its nodes are there. */
-export function deviceDirectory(to: Slot): Step[] {
-  return tmpfs(to, { size: 65536, inodes: 64, mode: 0o755, attributes: NOSUID | NOEXEC | STRICTATIME });
 }

@@ -85,7 +85,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
 public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Channel",
-                       {InstanceMethod<&Channel::Send>("send"), InstanceMethod<&Channel::Ref>("ref"),
+                       {InstanceMethod<&Channel::Send>("send"), InstanceMethod<&Channel::Drain>("drain"), InstanceMethod<&Channel::Ref>("ref"),
                         InstanceMethod<&Channel::Unref>("unref"), InstanceMethod<&Channel::Close>("close")});
   }
 
@@ -131,6 +131,12 @@ private:
   void Close(const Napi::CallbackInfo& info) {
     Release();
     self_.Reset();
+  }
+
+  // drain(): handles what has already arrived, now. Two sockets have no order between them; this makes one.
+  void Drain(const Napi::CallbackInfo& info) {
+    while (fd_ >= 0 && Receive()) {
+    }
   }
 
   void Ref(const Napi::CallbackInfo& info) {

@@ -238,7 +238,7 @@ static void on_message(struct message* message) {
     on_exec(message);
   else if (r->op == MSG_SIGNAL && r->nints == 2)
     on_signal(r->ints[0], r->ints[1]);
-  else if (r->op == MSG_FILE && r->nints == 6 && r->nblobs == 2) {
+  else if (r->op == MSG_FILE && r->nints == 5 && r->nblobs == 2) {
     struct clone_args args = {.exit_signal = SIGCHLD};
     long pid = sys(clone3, &args, sizeof args);
     if (pid == 0)

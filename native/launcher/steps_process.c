@@ -157,12 +157,15 @@ long step_umask(struct plan_context* context, const struct record* step) {
   return 0;
 }
 
-// All processors; the cpuset cgroup narrows this to what is allowed (sched_setaffinity(2)).
-long step_affinity(struct plan_context* context, const struct record* step) {
+// The normal policy, which the launcher has left, and all processors; the cpuset cgroup narrows this to what is allowed
+// (sched(7), sched_setaffinity(2)).
+long step_scheduling(struct plan_context* context, const struct record* step) {
   (void)context, (void)step;
+  int priority = 0;
+  long rc = sys(sched_setscheduler, 0, 0 /* SCHED_OTHER */, &priority);
   u64 all[128];
   memset(all, 0xff, sizeof all);
-  return sys(sched_setaffinity, 0, sizeof all, all);
+  return rc < 0 ? rc : sys(sched_setaffinity, 0, sizeof all, all);
 }
 
 // The last thing before exec: no_new_privs is already on, and from here on only what the filter allows can be called.

@@ -1,16 +1,8 @@
 /** Control groups: where they are on this host, what limits become in them, what they say about use. */
 
-export { type BaseStep, baseSteps, type Problem } from './base.js';
+export { type BaseStep, baseSteps } from './base.js';
 export { parseCpuset } from './cpuset.js';
-export {
-  type Availability,
-  type CgroupLayout,
-  type Controller,
-  cgroupLayout,
-  type Hierarchy,
-  type LayoutSource,
-  parseLayout,
-} from './layout.js';
+export { type CgroupLayout, type Controller, cgroupLayout } from './layout.js';
 export {
   type CgroupWrite,
   explicitUnsupported,
@@ -22,4 +14,4 @@ export {
   unenforceable,
 } from './limits.js';
 export { cgroupName } from './name.js';
-export { type ContainerStats, parseStats, type StatFile, statFiles } from './stats.js';
+export { type ContainerStats, parseStats, statFiles } from './stats.js';

@@ -27,7 +27,6 @@ const ENOSYS = 38;
 /** The error number of an ERRNO or message of a TRACE that gives none: EPERM, as in the OCI specification. */
 export const defaultErrnoRet = EPERM;
 
-export const returnAllow: number = values.SCMP_ACT_ALLOW;
 export const returnKillProcess: number = values.SCMP_ACT_KILL_PROCESS;
 /** What a kernel without the call answers. */
 export const returnEnosys: number = values.SCMP_ACT_ERRNO | ENOSYS;

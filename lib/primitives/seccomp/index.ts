@@ -3,7 +3,7 @@
  * BPF program that the kernel runs before each call.
  */
 
-export { disassemble, simulate } from './bpf.js';
+export { simulate } from './bpf.js';
 export { compileSeccomp, compileSeccompCached } from './compile.js';
 export { defaultProfile } from './default.js';
 export { dockerProfile } from './docker.js';

@@ -1,7 +1,7 @@
 /** The steps between fork and exec of one process: the same for the first program and every later one (security D1). */
 
-import type { Step } from '../plan/step.js';
-import type { Capabilities } from '../primitives/capabilities.js';
+import type { Step } from '../../plan/step.js';
+import type { Capabilities } from '../../primitives/capabilities.js';
 
 /** What is the same for every process of a container, frozen when the container is made and kept in host memory (F9). */
 export interface ProcessProfile {
@@ -51,7 +51,7 @@ export function compileProcess(input: ProcessInput): Step[] {
     { kind: 'stdio', stdin: input.stdin, stdout: input.stdout, stderr: input.stderr },
     { kind: 'sessionKeyring' },
     { kind: 'umask', mask: 0o022 },
-    { kind: 'affinity' },
+    { kind: 'scheduling' },
     { kind: 'rlimit', resource: resource.NOFILE, name: 'NOFILE', soft: profile.openFiles, hard: profile.openFiles },
     { kind: 'rlimit', resource: resource.CORE, name: 'CORE', soft: 0, hard: 0 },
   );

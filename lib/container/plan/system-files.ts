@@ -1,5 +1,7 @@
 /** The text files that every container has: names of users, hosts and services, generated, never the host's. */
 
+import type { Step } from '../../plan/step.js';
+
 /** The account database of `image: 'host'`, and of an image that has none. */
 export const passwd = `root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
@@ -29,3 +31,14 @@ export function hosts(hostname: string): string {
 
 /** resolv.conf(5) of a container without a network: no server to ask. */
 export const resolvConf = '# no network, no name server\n';
+
+/** Written into the container's own upper directory, in place of whatever the image has there, links included (K8). */
+export function textFile(path: string, content: string, existing: 'replace' | 'keep'): Step {
+  return { kind: 'writeFile', under: 'root', path, mode: 0o644, existing, content };
+}
+
+/** For an image that has no account database of its own. */
+export const accountFiles: readonly Step[] = [
+  textFile('etc/passwd', passwd, 'keep'),
+  textFile('etc/group', group, 'keep'),
+];

@@ -3,7 +3,8 @@
  * what programs need to start and what is no one's secret; nothing of `/home`, `/root`, `/var` or `/opt`.
  */
 
-import { type Dirent, lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { type Dirent, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { nsswitch } from './system-files.js';
 
 /** What one container gets of the host. Found out once: a system does not change its layout while programs run. */
 export interface HostImage {
@@ -13,31 +14,21 @@ export interface HostImage {
   readonly links: readonly (readonly [path: string, target: string])[];
   /** Directories and files below /etc that are mounted. */
   readonly etc: readonly { readonly path: string; readonly directory: boolean }[];
+  /** Text files that are written. */
+  readonly files: readonly { readonly path: string; readonly content: string }[];
   /** What /etc/localtime points to, if it is a link into the zone database. */
   readonly localtime: string | undefined;
 }
 
 const systemDirectories = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
 
-/** Below /etc: the linker's cache, certificate authorities (no private keys), alternatives, and names of services. */
-const etcEntries = [
-  'ld.so.cache',
-  'ld.so.conf',
-  'ld.so.conf.d',
-  'alternatives',
-  'ssl/certs',
-  'ssl/openssl.cnf',
-  'ca-certificates',
-  'pki/tls/certs',
-  'pki/ca-trust/extracted',
-  'services',
-  'protocols',
-  'mime.types',
-  'python3',
-  'perl',
-];
+/** Below /etc, mounted: the linker's cache, certificate authorities (no private keys), and alternatives. */
+const etcMounted = ['ld.so.cache', 'alternatives', 'ssl/certs', 'pki/tls/certs', 'pki/ca-trust/extracted'];
 /** Run-time configuration of Java, without which no `java` starts: /etc/java-17-openjdk and the like. */
-const etcPatterns = [/^java-\d+-openjdk$/, /^python3\.\d+$/];
+const etcPatterns = [/^java-\d+-openjdk$/];
+/** Below /etc, small and the same for everyone: copied as they were when the first container was made. */
+const etcCopied = ['ssl/openssl.cnf', 'services', 'protocols'];
+const largestCopy = 64 * 1024;
 
 let found: HostImage | undefined;
 
@@ -58,12 +49,16 @@ function findHostImage(): HostImage {
   const matching = entriesOf('/etc')
     .map((entry) => entry.name)
     .filter((name) => etcPatterns.some((pattern) => pattern.test(name)));
-  const etc = [...etcEntries, ...matching].flatMap((name) => {
+  const etc = [...etcMounted, ...matching].flatMap((name) => {
     const kind = kindOf(`/etc/${name}`);
     return kind === 'directory' || kind === 'file' ? [{ path: `/etc/${name}`, directory: kind === 'directory' }] : [];
   });
   const localtime = kindOf('/etc/localtime') === 'link' ? readlinkSync('/etc/localtime') : undefined;
-  return { directories, links, etc, localtime };
+  const files = etcCopied.flatMap((name) => {
+    const content = smallFile(`/etc/${name}`);
+    return content === undefined ? [] : [{ path: `etc/${name}`, content }];
+  });
+  return { directories, links, etc, localtime, files: [...files, { path: 'etc/nsswitch.conf', content: nsswitch }] };
 }
 
 function kindOf(path: string): 'directory' | 'file' | 'link' | undefined {
@@ -79,4 +74,9 @@ function entriesOf(path: string): Dirent[] {
   } catch {
     return [];
   }
+}
+
+function smallFile(path: string): string | undefined {
+  const facts = lstatSync(path, { throwIfNoEntry: false });
+  return facts?.isFile() && facts.size <= largestCopy ? readFileSync(path, 'utf8') : undefined;
 }

@@ -1,0 +1,54 @@
+/** /proc and /sys: fresh instances that belong to the new namespaces, with what belongs to the host hidden (B4, B6, B8). */
+
+import { existsSync, readdirSync } from 'node:fs';
+import { mountAttribute, type Step } from '../../plan/step.js';
+import { attach, kernelOnly, newFileSystem } from '../../primitives/mounts.js';
+
+/** Files that tell about, or reach, the host (Docker's list: moby, daemon/pkg/oci/defaults.go). */
+const hiddenInProc = [
+  'acpi',
+  'asound',
+  'interrupts',
+  'kcore',
+  'keys',
+  'latency_stats',
+  'sched_debug',
+  'scsi',
+  'timer_list',
+  'timer_stats',
+];
+const readOnlyInProc = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'];
+const hiddenInSys = ['firmware', 'devices/virtual/powercap', 'fs/selinux'];
+const processors = '/sys/devices/system/cpu';
+
+let steps: readonly Step[] | undefined;
+
+/** The same for every container: masks name paths, and one that is not there needs none. */
+export function kernelFileSystems(): readonly Step[] {
+  steps ??= Object.freeze([
+    ...newFileSystem('proc', 'proc', kernelOnly),
+    attach('proc', 'root', 'proc'),
+    ...newFileSystem('sys', 'sysfs', kernelOnly | mountAttribute.RDONLY),
+    attach('sys', 'root', 'sys'),
+    ...newFileSystem('cgroup', 'cgroup2', kernelOnly | mountAttribute.RDONLY),
+    attach('cgroup', 'sys', 'fs/cgroup'),
+    { kind: 'openTree', to: 'mask file', from: 'dev', path: 'null', recursive: false },
+    { kind: 'openTree', to: 'mask directory', from: 'stage', path: 'empty', recursive: false },
+    ...hiddenInProc.map((path) => mask('proc', path, 'hide')),
+    ...readOnlyInProc.map((path) => mask('proc', path, 'readOnly')),
+    ...[...hiddenInSys, ...throttles()].map((path) => mask('sys', path, 'hide')),
+  ]);
+  return steps;
+}
+
+function mask(under: string, path: string, how: 'hide' | 'readOnly'): Step {
+  return { kind: 'mask', under, path, how, file: 'mask file', directory: 'mask directory' };
+}
+
+/** Thermal throttling counters tell what other tenants of the machine do; of each processor that has them. */
+function throttles(): string[] {
+  const names = existsSync(processors) ? readdirSync(processors).filter((name) => /^cpu\d+$/.test(name)) : [];
+  return names
+    .filter((name) => existsSync(`${processors}/${name}/thermal_throttle`))
+    .map((name) => `devices/system/cpu/${name}/thermal_throttle`);
+}

@@ -1,0 +1,81 @@
+/** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
+
+import type { Step } from '../../plan/step.js';
+import { attach, hostTree, overlay } from '../../primitives/mounts.js';
+import type { ContainerSettings } from '../settings.js';
+import type { IdMode } from './compile.js';
+import { hostImage } from './host-image.js';
+import { textFile } from './system-files.js';
+
+/** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
+export interface RootSteps {
+  readonly hostTrees: readonly (readonly Step[])[];
+  readonly steps: readonly (readonly Step[])[];
+}
+
+export function root(settings: ContainerSettings, ids: IdMode): RootSteps {
+  if (settings.image.kind === 'rootfs') return overlayRoot(settings.image.path, settings, ids);
+  hostRoots[ids] ??= hostRoot(ids);
+  return hostRoots[ids];
+}
+
+/** The same for every container of `image: 'host'`. */
+const hostRoots: Partial<Record<IdMode, RootSteps>> = {};
+
+function hostRoot(ids: IdMode): RootSteps {
+  const image = hostImage();
+  const directory = (path: string, mode: number): Step => ({ kind: 'makeDirectory', under: 'root', path, mode });
+  const mounted = [...image.directories.map((path) => ({ path, directory: true })), ...image.etc];
+  const links = image.localtime ? [...image.links, ['etc/localtime', image.localtime] as const] : image.links;
+  return {
+    hostTrees: [
+      // Seeing the owner as `nobody` harms nothing here, so a file system that cannot shift ids is no obstacle.
+      Object.freeze(
+        mounted.flatMap(({ path }) => hostTree(path, { path, readOnly: true, idmap: ids === 'range' && 'optional' })),
+      ),
+    ],
+    steps: [
+      Object.freeze<Step[]>([
+        { kind: 'openTree', to: 'root', from: 'stage', path: 'root', recursive: false },
+        attach('root', 'stage', 'root'),
+        ...['etc', 'home', 'opt', 'run', 'srv', 'var'].map((path) => directory(path, 0o755)),
+        directory('root', 0o700),
+        directory('tmp', 0o1777),
+        directory('var/tmp', 0o1777),
+        ...mounted.map((tree) => attach(tree.path, 'root', tree.path, tree.directory)),
+        ...links.map(([path, target]): Step => ({ kind: 'symlink', under: 'root', path, target, keep: true })),
+        ...image.files.map(({ path, content }) => textFile(path, content, 'keep')),
+      ]),
+    ],
+  };
+}
+
+/** An overlay over the directory; what is written goes to the stage, or to a private directory on disk. */
+function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode): RootSteps {
+  const onDisk = storage.upper === 'disk';
+  const directory = (under: string, name: string, mode: number): Step => ({
+    kind: 'makeDirectory',
+    under,
+    path: name,
+    mode,
+  });
+  const upper: Step[] = onDisk
+    ? [attach('disk', 'stage', 'disk')]
+    : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
+  return {
+    hostTrees: [
+      hostTree('lower', { path, readOnly: true, idmap: ids === 'range' }),
+      onDisk ? [{ kind: 'stateDirectory', to: 'disk' }] : [],
+    ],
+    steps: [
+      [
+        attach('lower', 'stage', 'lower'),
+        ...upper,
+        ...overlay('root', { stage: 'stage', lower: ['lower'], upper: 'disk/upper', work: 'disk/work' }),
+        attach('root', 'stage', 'root'),
+        ...['proc', 'sys', 'dev', 'etc'].map((name) => directory('root', name, 0o755)),
+        directory('root', 'tmp', 0o1777),
+      ],
+    ],
+  };
+}
