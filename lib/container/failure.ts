@@ -1,6 +1,7 @@
 /** Failures as the launcher and init report them, turned into errors that say what to do. */
 
 import { errnoName, PermissionError, TscontainError, UnsupportedError } from '../errors.js';
+import { isRoot } from '../host/configuration.js';
 import type { StepFailure } from '../launcher/init.js';
 import { detail, stage } from '../launcher/protocol.js';
 import { describeStep } from '../plan/describe.js';
@@ -55,6 +56,9 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'changeDirectory':
       if (errno === 'ENOENT') return 'the working directory does not exist in the container';
       if (errno === 'EACCES') return 'the user may not enter the working directory';
+      break;
+    case 'stateDirectory':
+      if (errno === 'EBADF') return "there is no private directory for storage on disk: set XDG_DATA_HOME, or upper: 'tmpfs'";
       break;
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
@@ -145,7 +149,9 @@ export function creationError(
       return new PermissionError(`the id map of the container could not be written: ${errno}`, {
         ...details,
         path: '/proc/<pid>/uid_map',
-        hint: 'writing a range needs CAP_SETUID and CAP_SETGID (user_namespaces(7))',
+        hint: isRoot()
+          ? 'writing a range needs CAP_SETUID and CAP_SETGID (user_namespaces(7))'
+          : 'containers of an ordinary user are not complete yet: run as root',
       });
     case stage.HOST_STEP:
       return stepError(

@@ -5,9 +5,9 @@
 
 import { randomBytes } from 'node:crypto';
 import { release } from 'node:os';
-import { TscontainError } from '../errors.js';
+import { AbortedError, TscontainError } from '../errors.js';
 import { hostStatFiles, isRoot, launcherConfiguration } from '../host/configuration.js';
-import { type FileReply, Init, type StartRequest } from '../launcher/init.js';
+import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
 import { type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
@@ -56,6 +56,8 @@ export interface Blueprint {
 const [major = '5', minor = '15'] = release().split('.');
 const kernel = [Number.parseInt(major, 10), Number.parseInt(minor, 10)] as const;
 const shortId = 6;
+/** The end of a process that died with its container: by SIGKILL, and what it had used alone is not known. */
+const killed: ExitFacts = { waitStatus: 9, userMs: 0, systemMs: 0, maxResident: 0, readBytes: 0, writeBytes: 0 };
 
 /**
  * Settings and what is known of their sources, as a blueprint.
@@ -142,7 +144,8 @@ export class Instance {
   readonly #launcher: Launcher;
   readonly #init: Init;
   readonly #number: number;
-  readonly #processes = new Set<ContainerProcess>();
+  /** Those that have not ended, with who hears of their end. */
+  readonly #processes = new Map<ContainerProcess, ProcessListener>();
   readonly #single: boolean;
   #nextGroup: Promise<Group | undefined> | undefined;
   #failure: TscontainError | undefined;
@@ -227,9 +230,19 @@ export class Instance {
     const error = this.#failure ?? (end.launcherDied ? launcherDied() : undefined);
     if (!this.#isReady) this.#setFailed(error ?? this.#endedEarly());
     this.#setGone(end);
-    for (const process of this.#processes) process.fail(error ?? this.#endedEarly(end));
+    this.#endProcesses(end, error);
     this.#nextGroup?.then((group) => group?.descriptor.open && group.descriptor.close());
     events.gone(end);
+  }
+
+  /** What was killed together with init, which so could not report it, on purpose or for want of memory, has a result. */
+  #endProcesses(end: InstanceEnd, error: TscontainError | undefined): void {
+    const outOfMemory = this.#isReady && (end.stats?.memory.oomKills ?? 0) > 0;
+    for (const [process, listener] of this.#processes) {
+      if (error === undefined && (this.ending !== undefined || outOfMemory)) listener.exited(killed);
+      else process.fail(error ?? this.#endedEarly(end));
+    }
+    this.#processes.clear();
   }
 
   #endedEarly(end?: InstanceEnd): TscontainError {
@@ -282,14 +295,14 @@ export class Instance {
   #open(argv: readonly string[], settings: ExecSettings): Pending {
     let number: number | undefined;
     let group: Group | undefined;
-    let killed = false;
+    let ended = false;
     const oomBefore = this.oomCount;
     const host: ProcessHost = {
       signal: (signal) => {
         if (number !== undefined) this.#init.signal(number, signal);
       },
       killAll: () => {
-        killed = true;
+        ended = true;
         if (this.#single) this.kill(this.ending ?? 'stopped');
         else if (number !== undefined) this.#killGroup(group, number);
       },
@@ -297,34 +310,42 @@ export class Instance {
       outOfMemory: () => this.oomCount > oomBefore,
     };
     const process = new ContainerProcess(argv, settings, host);
-    if (this.#isGone) {
-      process.fail(this.#failure ?? this.#endedEarly());
+    const { signal } = settings;
+    if (this.#isGone || signal?.aborted) {
+      process.fail(
+        signal?.aborted
+          ? new AbortedError('aborted before the process was started', { cause: signal.reason })
+          : (this.#failure ?? this.#endedEarly()),
+      );
       return { process, refused: true, launch: () => {} };
     }
-    this.#processes.add(process);
+    const listener = process.listener(() => this.#usageOf());
+    this.#processes.set(process, listener);
     this.#noteIdle();
     const launch = ({ identity, environment }: Resolved, own: Group | undefined) => {
       group = own;
       if (this.#isGone) return;
-      if (killed) {
+      if (ended) {
+        if (own?.descriptor.open) own.descriptor.close();
         this.#forget(process, own);
-        process.failAborted();
+        listener.exited(killed);
         return;
       }
-      number = this.#send(process, argv, settings, identity, environment, own);
+      number = this.#send(process, listener, argv, settings, identity, environment, own);
     };
     return { process, refused: false, launch };
   }
 
   #send(
     process: ContainerProcess,
+    listener: ProcessListener,
     argv: readonly string[],
     settings: ExecSettings,
     identity: ProcessIdentity,
     environment: ProcessEnvironment,
     group: Group | undefined,
   ): number {
-    const streams = process.openStreams();
+    const { streams } = process;
     const [stdin, stdout, stderr] = streams.slots;
     const tty = settings.tty !== undefined;
     const steps = compileProcess({
@@ -346,7 +367,6 @@ export class Instance {
       descriptors: streams.descriptors,
       cgroup: group?.descriptor,
     };
-    const listener = process.listener(() => this.#usageOf());
     const number = this.#init.start(request, {
       started: listener.started,
       failed: (failure) => {
@@ -439,11 +459,11 @@ export class Instance {
   }
 
   signalAll(signal: number): void {
-    for (const process of this.#processes) process.kill(signal);
+    for (const process of this.#processes.keys()) process.kill(signal);
   }
 
   get processes(): readonly ContainerProcess[] {
-    return [...this.#processes];
+    return [...this.#processes.keys()];
   }
 
   get isGone(): boolean {

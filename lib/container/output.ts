@@ -24,7 +24,7 @@ export class Output {
   bytes = 0;
   /** Settles when everything that will come has been taken. */
   readonly done: Promise<void>;
-  readonly #native: NativeStream;
+  #native: NativeStream | undefined;
   readonly #sinks: Sink[] = [];
   readonly #onBytes: (count: number) => void;
   #finish: () => void = () => {};
@@ -33,11 +33,19 @@ export class Output {
   #wantRoom = false;
   #ended = false;
 
-  constructor(descriptor: Descriptor, onBytes: (count: number) => void) {
+  constructor(onBytes: (count: number) => void) {
     this.#onBytes = onBytes;
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
+  }
+
+  /** Where it is read from: a pipe's end at once, a terminal when the program has started. */
+  open(descriptor: Descriptor): void {
+    if (this.#ended) {
+      descriptor.close();
+      return;
+    }
     this.#native = new (addon().Stream)(
       descriptor,
       () => this.#pull(),
@@ -52,10 +60,13 @@ export class Output {
     else this.#sinks.push(sink);
   }
 
-  /** The program has ended: what it wrote is in the pipe by now, so the stream ends at the first moment it is empty. */
+  /**
+   * The program has ended: what it wrote is in the pipe by now, so the stream ends at the first moment it is empty. That
+   * little is taken whatever the reader's pace, so that a result never waits for a reader.
+   */
   programEnded(): void {
     this.#left ??= afterEnd;
-    if (!this.#paused) this.#pull();
+    this.#pull();
   }
 
   /** Stop at once; what is not read yet is lost. */
@@ -64,9 +75,9 @@ export class Output {
   }
 
   #pull(): void {
-    if (this.#paused || this.#ended) return;
+    if (this.#ended || (this.#paused && this.#left === undefined)) return;
     for (let i = 0; i < burst; i++) {
-      const chunk = this.#native.read();
+      const chunk = this.#native ? this.#native.read() : undefined;
       if (chunk === null || (chunk === undefined && this.#left !== undefined)) {
         this.#end();
         return;
@@ -82,8 +93,7 @@ export class Output {
           this.#end();
           return;
         }
-      }
-      if (waits.length > 0) {
+      } else if (waits.length > 0) {
         this.#pause(Promise.all(waits));
         return;
       }
@@ -106,7 +116,7 @@ export class Output {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#native.close();
+    this.#native?.close();
     for (const sink of this.#sinks) sink.end();
     this.#finish();
   }
@@ -117,7 +127,7 @@ export class Output {
   /** A terminal's other direction goes through the same descriptor, which stays open for reading. */
   terminalInput(): WriteEnd {
     return {
-      write: (bytes, offset) => (this.#ended ? -1 : this.#native.write(bytes, offset)),
+      write: (bytes, offset) => (this.#ended ? -1 : (this.#native?.write(bytes, offset) ?? 0)),
       wantRoom: (on) => {
         this.#wantRoom = on;
         this.#watch();
@@ -127,11 +137,11 @@ export class Output {
   }
 
   resize(columns: number, rows: number): boolean {
-    return !this.#ended && this.#native.resize(columns, rows);
+    return !this.#ended && (this.#native?.resize(columns, rows) ?? false);
   }
 
   #watch(): void {
-    if (!this.#ended) this.#native.watch(!this.#paused, this.#wantRoom);
+    if (!this.#ended) this.#native?.watch(!this.#paused, this.#wantRoom);
   }
 }
 

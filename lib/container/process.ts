@@ -1,7 +1,7 @@
 /** One program in a container: awaited for its result, iterated for its output, disposed of to end it. */
 
 import type { Readable, Writable } from 'node:stream';
-import { AbortedError, OptionError, type TscontainError } from '../errors.js';
+import { OptionError, type TscontainError } from '../errors.js';
 import type { ExitFacts, ProcessListener } from '../launcher/init.js';
 import { addon, type Descriptor } from '../launcher/native.js';
 import { feed, NativeWritable, openInput } from './input.js';
@@ -53,6 +53,8 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   readonly #outputs: { stdout?: Output; stderr?: Output } = {};
   readonly #buffers: { stdout?: BoundedBuffer; stderr?: BoundedBuffer } = {};
   readonly #streams: { stdin?: NativeWritable; stdout?: Readable; stderr?: Readable } = {};
+  /** The ends that go into the container, until they do. */
+  readonly #ends: ProcessStreams;
   #resolve: (result: Result) => void = () => {};
   #reject: (error: unknown) => void = () => {};
   #cause: ExitReason | undefined;
@@ -70,6 +72,7 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     });
     // Whoever awaits the process gets the error; a handle that nobody awaits must not end the program.
     this.#promise.catch(() => {});
+    this.#ends = settings.tty ? this.#openTerminal() : this.#openPipes();
     if (settings.timeout !== undefined) {
       this.#timer = setTimeout(() => this.#endBecause('timeout'), settings.timeout);
     }
@@ -85,10 +88,14 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
 
   readonly #onAbort = () => this.#endBecause('aborted');
 
-  /** @internal The pipes, and the collectors at our ends of them. */
-  openStreams(): ProcessStreams {
-    const { stdin, stdout, stderr, tty } = this.#settings;
-    if (tty) return { descriptors: [], slots: ['tty', 'tty', 'tty'] };
+  /** @internal What goes into the container; whoever takes it closes it. */
+  get streams(): ProcessStreams {
+    return this.#ends;
+  }
+
+  /** The pipes, and the collectors at our ends of them. */
+  #openPipes(): ProcessStreams {
+    const { stdin, stdout, stderr } = this.#settings;
     const descriptors: Descriptor[] = [];
     const pass = (descriptor: Descriptor) => String(descriptors.push(descriptor) - 1);
     let input = 'null';
@@ -106,12 +113,12 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   #openOutput(name: 'stdout' | 'stderr', settings: OutputSettings): Descriptor | undefined {
     if (settings.kind === 'ignore') return undefined;
     const [read, write] = addon().pipe();
-    this.#collect(name, settings, read);
+    this.#collect(name, settings).open(read);
     return write;
   }
 
-  #collect(name: 'stdout' | 'stderr', settings: OutputSettings, descriptor: Descriptor): Output {
-    const output = new Output(descriptor, () => this.#checkVolume());
+  #collect(name: 'stdout' | 'stderr', settings: OutputSettings): Output {
+    const output = new Output(() => this.#checkVolume());
     this.#outputs[name] = output;
     if (settings.kind === 'buffer') {
       const buffer = new BoundedBuffer(this.#settings.maxBuffer);
@@ -136,15 +143,17 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     this.#endBecause('output-limit');
   }
 
-  #openTerminal(descriptor: Descriptor): void {
+  /** The terminal itself is made inside and comes when the program has started; until then input waits. */
+  #openTerminal(): ProcessStreams {
     const { stdin, stdout } = this.#settings;
-    const output = this.#collect('stdout', stdout, descriptor);
+    const output = this.#collect('stdout', stdout);
     const writable = new NativeWritable(output.terminalInput());
     output.onRoom = () => writable.ready();
     this.#streams.stdin = writable;
     // The end of the input is typed, as a person would: a terminal has no other.
     if (stdin.kind === 'bytes') writable.write(Buffer.concat([stdin.bytes, Buffer.of(4)]));
     else feed(stdin, writable);
+    return { descriptors: [], slots: ['tty', 'tty', 'tty'] };
   }
 
   /** @internal What init reports. */
@@ -152,7 +161,9 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     return {
       started: ({ pid, terminal }) => {
         this.pid = pid;
-        if (terminal) this.#openTerminal(terminal);
+        if (!terminal) return;
+        this.#outputs.stdout?.open(terminal);
+        this.#streams.stdin?.ready();
       },
       failed: () => {},
       exited: (facts) => {
@@ -173,12 +184,8 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     this.#reject(error);
   }
 
-  /** @internal It has not started, and its signal has aborted meanwhile. */
-  failAborted(): void {
-    this.fail(new AbortedError('the process was aborted before it started', { cause: this.#settings.signal?.reason }));
-  }
-
   #end(): void {
+    for (const descriptor of this.#ends.descriptors) if (descriptor.open) descriptor.close();
     clearTimeout(this.#timer);
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
     this.#streams.stdin?.destroy();
@@ -214,7 +221,8 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   /** A program that ended by itself did so, whatever was asked for at the same moment; only a kill has a cause. */
   #reason(signal: NodeJS.Signals | undefined): ExitReason {
     if (signal === undefined) return 'exited';
-    if (signal !== 'SIGKILL') return this.#cause === 'stopped' ? 'stopped' : 'signaled';
+    if (signal === 'SIGTERM' && this.#host.endingBecause() === 'stopped') return 'stopped';
+    if (signal !== 'SIGKILL') return 'signaled';
     if (this.#cause) return this.#cause;
     if (this.#host.outOfMemory()) return 'oom';
     return this.#host.endingBecause() ?? 'signaled';
@@ -270,13 +278,14 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<OutputChunk, void, undefined> {
     const queue = new ChunkQueue<OutputChunk>();
+    const before: OutputChunk[] = [];
     for (const stream of ['stdout', 'stderr'] as const) {
-      const before = this.#buffers[stream]?.content();
-      if (before?.length) yield { stream, data: before };
+      const buffer = this.#buffers[stream];
+      if (!buffer) continue;
+      before.push({ stream, data: buffer.content() });
+      this.#outputs[stream]?.add(queue.sink((data) => ({ stream, data })));
     }
-    for (const stream of ['stdout', 'stderr'] as const) {
-      if (this.#buffers[stream]) this.#outputs[stream]?.add(queue.sink((data) => ({ stream, data })));
-    }
+    yield* before.filter(({ data }) => data.length > 0);
     yield* queue;
     await this.#promise;
   }

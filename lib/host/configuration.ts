@@ -29,10 +29,8 @@ export function hostStatFiles(layout: CgroupLayout = cgroupLayout()): readonly {
 export function launcherConfiguration(): LauncherConfiguration {
   const layout = cgroupLayout();
   const all = layout.hierarchies.map((_, index) => index);
-  const runtime = privateDirectory(isRoot() ? '/run/tscontain' : join(runtimeHome(), 'tscontain'));
-  const state = privateDirectory(isRoot() ? '/var/lib/tscontain' : join(dataHome(), 'tscontain'));
   return {
-    ranges: { ...idRanges, lockFile: join(runtime, 'ids.lock') },
+    ranges: { ...idRanges, lockFile: isRoot() ? join(privateDirectory('/run/tscontain'), 'ids.lock') : '' },
     prepare: baseSteps(layout, all).map((step) =>
       step.kind === 'mkdir' ? { directory: step.path } : { file: step.path, value: step.value },
     ),
@@ -42,13 +40,24 @@ export function launcherConfiguration(): LauncherConfiguration {
       memory: layout.availability.memory.usable && layout.hierarchies[index] === layout.of('memory'),
     })),
     statFiles: hostStatFiles(layout),
-    stateDirectory: privateDirectory(join(state, 'containers')),
+    stateDirectory: stateDirectory(),
   };
+}
+
+/** Where `storage: { upper: 'disk' }` is kept. A user without a home can do without, until a container asks for it. */
+function stateDirectory(): string {
+  if (isRoot()) return privateDirectory(join(privateDirectory('/var/lib/tscontain'), 'containers'));
+  const home = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
+  try {
+    return privateDirectory(join(home, 'tscontain'));
+  } catch {
+    return '';
+  }
 }
 
 /** A directory that only we can reach, made if missing; one that someone else prepared is refused (security M5, A17). */
 function privateDirectory(path: string): string {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeDirectory(path);
   const facts = lstatSync(path);
   const mine = facts.isDirectory() && facts.uid === process.geteuid?.() && (facts.mode & 0o077) === 0;
   if (!mine) {
@@ -60,10 +69,19 @@ function privateDirectory(path: string): string {
   return path;
 }
 
-function runtimeHome(): string {
-  return process.env.XDG_RUNTIME_DIR ?? join(dataHome(), 'run');
-}
-
-function dataHome(): string {
-  return process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new PermissionError(`the directory ${path} could not be made: ${code}`, {
+      path,
+      syscall: 'mkdir',
+      errno: code,
+      hint: isRoot()
+        ? 'it must be on a writable file system'
+        : 'set XDG_RUNTIME_DIR and XDG_DATA_HOME to directories that this user can write',
+      cause,
+    });
+  }
 }

@@ -23,7 +23,9 @@ struct client {
   bool gone;
 };
 
-enum container_state { FREE, RUNNING, DEAD };
+// A spare is a container that nobody has asked for yet: namespaces, id maps and cgroups, and an init that waits.
+enum container_state { FREE, SPARE, RUNNING, DEAD };
+enum { MAX_SPARES = 2, SPARE_LIFE_MS = 1000 };
 
 struct container {
   u8 state;
@@ -32,8 +34,12 @@ struct container {
   u32 id;
   int pid;
   int setup; // socket to init
+  int mounts; // its mount namespace, held so that taking it apart is not part of init's exit
   long range;
+  // What a spare was made for; a request with the same three can have it.
+  u64 clone_flags;
   u32 mask;
+  u64 map_mode;
   int dirs[MAX_HIERARCHIES];
   int oom, oom_counter;
   bool stored; // has a directory on disk
@@ -56,6 +62,9 @@ static int stat_file_count;
 static int epoll = -1, state_dir = -1, signal_fd = -1;
 static bool configured, control_gone;
 static u64 next_number;
+static int spares;
+static u64 spares_until; // when they are given up, in milliseconds of CLOCK_MONOTONIC
+static struct container last_request; // what the next one will probably be like
 static _Alignas(8) char message_buffer[MAX_INLINE + 4096];
 static struct plan_context context;
 static struct failure failure;
@@ -212,6 +221,7 @@ static void kill_container(const struct container* c) {
 
 static bool clean_up(struct container* c) {
   bool done = true;
+  close_fd(&c->mounts);
   for (int h = 0; h < hierarchy_count; h++) {
     if (c->dirs[h] < 0)
       continue;
@@ -265,6 +275,8 @@ static void reap(void) {
         continue;
       c->pid = 0;
       c->wait_status = status;
+      if (c->state == SPARE)
+        spares--, c->reported = true;
       forget_watches(c);
       report_gone(c);
       c->state = DEAD;
@@ -289,7 +301,7 @@ static long fail(struct creation* creation, u32 stage, u32 index, long error, co
   return error;
 }
 
-static long make_cgroups(struct creation* creation, const struct record* r) {
+static long make_cgroups(struct creation* creation) {
   struct container* c = creation->container;
   for (int h = 0; h < hierarchy_count; h++) {
     if (!(c->mask >> h & 1))
@@ -299,7 +311,12 @@ static long make_cgroups(struct creation* creation, const struct record* r) {
       return fail(creation, STAGE_CGROUP, (u32)h, fd, c->name);
     c->dirs[h] = (int)fd;
   }
-  struct cursor cursor = {.at = r->blobs[0].data, .end = r->blobs[0].data + r->blobs[0].length};
+  return 0;
+}
+
+static long set_limits(struct creation* creation, const struct blob* writes) {
+  struct container* c = creation->container;
+  struct cursor cursor = {.at = writes->data, .end = writes->data + writes->length};
   struct record w;
   u32 index = 0;
   for (; next_record(&cursor, &w) == 1; index++) {
@@ -311,6 +328,10 @@ static long make_cgroups(struct creation* creation, const struct record* r) {
     if (rc < 0 && !(w.ints[1] && rc == -ENOENT))
       return fail(creation, STAGE_LIMIT, index, rc, w.blobs[0].data);
   }
+  return 0;
+}
+
+static void watch_memory(struct container* c) {
   for (int h = 0; h < hierarchy_count; h++)
     if (hierarchies[h].memory && c->dirs[h] >= 0) {
       long watch_fd = cgroup_watch_oom(h, c->dirs[h], &c->oom_counter);
@@ -319,10 +340,14 @@ static long make_cgroups(struct creation* creation, const struct record* r) {
         watch(c->oom, TAG_OOM, (u32)(c - containers), hierarchies[h].version == 2 ? EPOLL_PRI : EPOLL_IN);
       }
     }
-  return 0;
 }
 
-static long clone_init(struct creation* creation, u64 flags) {
+static size_t process_path(char path[64], int pid, const char* file) {
+  size_t n = number_append(path, 64, text_append(path, 64, 0, "/proc/"), (u64)pid);
+  return text_append(path, 64, n, file);
+}
+
+static long clone_init(struct creation* creation) {
   struct container* c = creation->container;
   int pair[2];
   long rc = sys(socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair);
@@ -337,7 +362,7 @@ static long clone_init(struct creation* creation, u64 flags) {
     else
       tasks[ntasks++] = (int)sys(openat, c->dirs[h], "tasks", O_WRONLY | O_CLOEXEC, 0);
   }
-  struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD};
+  struct clone_args args = {.flags = c->clone_flags, .exit_signal = SIGCHLD};
   if (into >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = (u64)into;
@@ -354,12 +379,10 @@ static long clone_init(struct creation* creation, u64 flags) {
   }
   c->pid = (int)pid;
   c->setup = pair[0];
+  char path[64];
+  process_path(path, c->pid, "/ns/mnt");
+  c->mounts = (int)sys(openat, AT_FDCWD, path, O_CLOEXEC, 0);
   return 0;
-}
-
-static size_t process_path(char path[64], int pid, const char* file) {
-  size_t n = number_append(path, 64, text_append(path, 64, 0, "/proc/"), (u64)pid);
-  return text_append(path, 64, n, file);
 }
 
 // "0 <first host id> <count>"; the process is our child and not reaped, so its number is its own.
@@ -371,9 +394,9 @@ static long write_map(int pid, const char* file, u64 host, u64 count) {
   return write_file(AT_FDCWD, path, line, n);
 }
 
-static long map_ids(struct creation* creation, u64 mode) {
+static long map_ids(struct creation* creation) {
   struct container* c = creation->container;
-  bool single = mode == 1;
+  bool single = c->map_mode == 1;
   long rc = 0;
   if (single) {
     // user_namespaces(7): a single map made without privilege needs setgroups switched off first (CVE-2014-8989).
@@ -431,7 +454,7 @@ static long send_slots(struct creation* creation) {
   return rc < 0 ? fail(creation, STAGE_START, 0, rc, "") : 0;
 }
 
-static struct container* new_container(int client, const struct record* r) {
+static struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) {
   int i = 0;
   while (i < MAX_CONTAINERS && containers[i].state != FREE)
     i++;
@@ -441,11 +464,13 @@ static struct container* new_container(int client, const struct record* r) {
     container_high = i + 1;
   struct container* c = &containers[i];
   *c = (struct container){
-      .state = RUNNING,
-      .client = client,
-      .id = (u32)r->ints[0],
-      .mask = (u32)r->ints[2],
+      .state = SPARE,
+      .client = -1,
+      .clone_flags = clone_flags,
+      .mask = mask,
+      .map_mode = map_mode,
       .setup = -1,
+      .mounts = -1,
       .oom = -1,
       .oom_counter = -1,
       .range = -1,
@@ -456,15 +481,77 @@ static struct container* new_container(int client, const struct record* r) {
   return c;
 }
 
+// Everything about a container that does not depend on what will run in it.
+static long give_birth(struct creation* creation) {
+  struct container* c = creation->container;
+  if (c->map_mode == 0 && (c->range = range_take()) < 0)
+    return fail(creation, STAGE_RANGE, 0, c->range, "");
+  long rc = make_cgroups(creation);
+  if (rc >= 0)
+    rc = clone_init(creation);
+  if (rc >= 0)
+    rc = map_ids(creation);
+  return rc;
+}
+
+static void give_up(struct container* c) {
+  c->reported = true;
+  kill_container(c);
+  if (c->pid == 0) {
+    forget_watches(c);
+    c->state = DEAD;
+  }
+}
+
+static u64 now(void) {
+  struct {
+    i64 sec, nsec;
+  } time;
+  sys(clock_gettime, 1 /* CLOCK_MONOTONIC */, &time);
+  return (u64)time.sec * 1000 + (u64)time.nsec / 1000000;
+}
+
+// Called when there is nothing else to do: the next container then starts with the slow half of its making done.
+static void make_spare(void) {
+  struct creation creation = {
+      .container = new_container(last_request.clone_flags, last_request.mask, last_request.map_mode)};
+  if (!creation.container) {
+    spares_until = 0;
+    return;
+  }
+  if (give_birth(&creation) < 0) {
+    give_up(creation.container);
+    spares_until = 0; // no sense in trying again; a real request will report why
+    return;
+  }
+  spares++;
+}
+
+static void give_up_spares(void) {
+  for (int i = 0; i < container_high; i++)
+    if (containers[i].state == SPARE)
+      give_up(&containers[i]), containers[i].state = containers[i].pid ? RUNNING : DEAD;
+  spares = 0;
+  spares_until = 0;
+}
+
+static struct container* take_spare(u64 clone_flags, u32 mask, u64 map_mode) {
+  for (int i = 0; i < container_high; i++) {
+    struct container* c = &containers[i];
+    if (c->state != SPARE || c->clone_flags != clone_flags || c->mask != mask || c->map_mode != map_mode)
+      continue;
+    spares--;
+    return c;
+  }
+  return 0;
+}
+
 static long create(struct creation* creation, const struct record* r, int* socket) {
   struct container* c = creation->container;
-  if (r->ints[3] == 0 && (c->range = range_take()) < 0)
-    return fail(creation, STAGE_RANGE, 0, c->range, "");
-  long rc = make_cgroups(creation, r);
+  long rc = c->pid ? 0 : give_birth(creation);
   if (rc >= 0)
-    rc = clone_init(creation, r->ints[1]);
-  if (rc >= 0)
-    rc = map_ids(creation, r->ints[3]);
+    rc = set_limits(creation, &r->blobs[0]);
+  watch_memory(c);
   if (rc >= 0)
     rc = run_host_steps(creation, &r->blobs[1]);
   if (rc >= 0)
@@ -476,9 +563,20 @@ static long create(struct creation* creation, const struct record* r, int* socke
 
 static void on_create(int client, struct message* message) {
   const struct record* r = &message->record;
-  struct creation creation = {.container = new_container(client, r)};
-  struct container* c = creation.container;
+  u64 clone_flags = r->ints[1], map_mode = r->ints[3];
+  u32 mask = (u32)r->ints[2];
+  struct container* c = take_spare(clone_flags, mask, map_mode);
+  if (!c)
+    c = new_container(clone_flags, mask, map_mode);
+  struct creation creation = {.container = c};
   long rc = -ENFILE;
+  if (c) {
+    c->state = RUNNING;
+    c->client = client;
+    c->id = (u32)r->ints[0];
+    last_request = *c;
+    spares_until = now() + SPARE_LIFE_MS;
+  }
   if (!c)
     fail(&creation, STAGE_RANGE, 0, rc, "");
   else
@@ -494,14 +592,8 @@ static void on_create(int client, struct message* message) {
   u64 ints[] = {r->ints[0], creation.stage, creation.index, (u64)-creation.error};
   struct blob text = {.data = creation.text, .length = (u32)text_length(creation.text)};
   send_record(clients[client].socket, MSG_CREATE_FAILED, 4, ints, 1, &text, 0, 0);
-  if (!c)
-    return;
-  c->reported = true;
-  kill_container(c);
-  if (c->pid == 0) {
-    forget_watches(c);
-    c->state = DEAD;
-  }
+  if (c)
+    give_up(c);
 }
 
 // ---- out of memory ---------------------------------------------------------------------------------------------------
@@ -607,6 +699,13 @@ static void on_request(int client, struct message* message) {
   }
 }
 
+static bool any_client(void) {
+  for (int i = 0; i < MAX_CLIENTS; i++)
+    if (clients[i].socket >= 0)
+      return true;
+  return false;
+}
+
 // Whoever asked for them is gone, so nobody could ever stop them: they end now.
 static void drop_client(int client) {
   clients[client].gone = true;
@@ -618,6 +717,8 @@ static void drop_client(int client) {
       kill_container(&containers[i]);
     }
   clients[client].gone = false;
+  if (!any_client())
+    give_up_spares();
 }
 
 static void on_client(int client) {
@@ -648,12 +749,21 @@ static void on_control(int control) {
 }
 
 static bool anything_left(void) {
-  if (!control_gone || container_high > 0)
-    return true;
-  for (int i = 0; i < MAX_CLIENTS; i++)
-    if (clients[i].socket >= 0)
-      return true;
-  return false;
+  return !control_gone || container_high > 0 || any_client();
+}
+
+// How long to sleep, in milliseconds: not at all while a spare should be made, forever when there is nothing to do.
+static int patience(bool cleaning) {
+  if (!spares_until)
+    return cleaning ? CLEANUP_INTERVAL_MS : -1;
+  u64 time = now();
+  if (time >= spares_until) {
+    give_up_spares();
+    return CLEANUP_INTERVAL_MS;
+  }
+  if (spares < MAX_SPARES)
+    return 0;
+  return cleaning ? CLEANUP_INTERVAL_MS : (int)(spares_until - time);
 }
 
 _Noreturn void launcher_main(int control) {
@@ -670,7 +780,10 @@ _Noreturn void launcher_main(int control) {
   bool left = false;
   while (anything_left()) {
     struct epoll_entry events[32];
-    long n = sys(epoll_pwait, epoll, events, 32, left ? CLEANUP_INTERVAL_MS : -1, 0, 8);
+    int timeout = patience(left);
+    long n = sys(epoll_pwait, epoll, events, 32, timeout, 0, 8);
+    if (n == 0 && timeout == 0)
+      make_spare();
     for (long i = 0; i < n; i++) {
       u32 index = (u32)events[i].tag;
       switch (events[i].tag >> 32) {

@@ -39,6 +39,17 @@ const make = (ids: IdMode): readonly Step[] =>
     attach('dev', 'root', 'dev'),
     ...nodes.map(([name]) => attach(`/dev/${name}`, 'dev', name, false)),
     ...links.map(([path, target]): Step => ({ kind: 'symlink', under: 'dev', path, target, keep: false })),
+    ...['pts', 'shm', 'mqueue'].map((path): Step => ({ kind: 'makeDirectory', under: 'dev', path, mode: 0o755 })),
+    // The nodes are the host's own: written through, but not touched, so that not even their times can be changed.
+    {
+      kind: 'mountSetattr',
+      on: 'dev',
+      path: '',
+      recursive: true,
+      set: RDONLY | NOSUID | NOEXEC,
+      clear: 0,
+      propagation: 0,
+    },
     ...newFileSystem('devpts', 'devpts', NOSUID | NOEXEC, [
       ['newinstance'],
       ['ptmxmode', '0666'],
@@ -61,7 +72,6 @@ const make = (ids: IdMode): readonly Step[] =>
       flags: openFlag.RDWR,
       resolve: resolveFlag.BENEATH | resolveFlag.NO_SYMLINKS | resolveFlag.NO_MAGICLINKS,
     },
-    { kind: 'mountSetattr', on: 'dev', path: '', recursive: false, set: RDONLY, clear: 0, propagation: 0 },
   ]);
 
 export const devices: Readonly<Record<IdMode, readonly Step[]>> = { range: make('range'), single: make('single') };
