@@ -28,5 +28,11 @@ export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export type { ContainerStats } from './primitives/cgroup/index.js';
-export type { SeccompProfile } from './primitives/seccomp/index.js';
+export type {
+  SeccompArchitecture,
+  SeccompArgument,
+  SeccompCondition,
+  SeccompProfile,
+  SeccompRule,
+} from './primitives/seccomp/index.js';
 export type { Duration, Size } from './units.js';

@@ -58,7 +58,8 @@ function stepHint(step: Step, errno: string): string | undefined {
       if (errno === 'EACCES') return 'the user may not enter the working directory';
       break;
     case 'stateDirectory':
-      if (errno === 'EBADF') return "there is no private directory for storage on disk: set XDG_DATA_HOME, or upper: 'tmpfs'";
+      if (errno === 'EBADF')
+        return "there is no private directory for storage on disk: set XDG_DATA_HOME, or upper: 'tmpfs'";
       break;
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;

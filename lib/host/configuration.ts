@@ -38,6 +38,8 @@ export function launcherConfiguration(): LauncherConfiguration {
       base: hierarchy.writable ? hierarchy.base : '',
       version: hierarchy.version,
       memory: layout.availability.memory.usable && layout.hierarchies[index] === layout.of('memory'),
+      // A v1 cpuset takes no process before it has processors and memory nodes.
+      late: hierarchy.version === 1 && hierarchy.controllers.includes('cpuset'),
     })),
     statFiles: hostStatFiles(layout),
     stateDirectory: stateDirectory(),

@@ -13,7 +13,12 @@ export interface LauncherConfiguration {
   readonly ranges: { readonly first: number; readonly count: number; readonly size: number; readonly lockFile: string };
   /** Directories to make and files to write first, in order. */
   readonly prepare: readonly ({ readonly directory: string } | { readonly file: string; readonly value: string })[];
-  readonly hierarchies: readonly { readonly base: string; readonly version: 1 | 2; readonly memory: boolean }[];
+  readonly hierarchies: readonly {
+    readonly base: string;
+    readonly version: 1 | 2;
+    readonly memory: boolean;
+    readonly late: boolean;
+  }[];
   readonly statFiles: readonly { readonly hierarchy: number; readonly file: string }[];
   /** Where directories of containers are made, or empty. */
   readonly stateDirectory: string;
@@ -226,8 +231,8 @@ function encodeConfiguration(configuration: LauncherConfiguration): Buffer {
     else prepare.put(2, [], [step.file, step.value]);
   }
   const hierarchies = new RecordWriter();
-  for (const { base, version, memory } of configuration.hierarchies) {
-    hierarchies.put(1, [version, memory ? 1 : 0], [base]);
+  for (const { base, version, memory, late } of configuration.hierarchies) {
+    hierarchies.put(1, [version, (memory ? 1 : 0) | (late ? 2 : 0)], [base]);
   }
   const files = new RecordWriter();
   for (const { hierarchy, file } of configuration.statFiles) files.put(1, [hierarchy], [file]);

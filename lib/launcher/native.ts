@@ -68,7 +68,7 @@ function load(): Addon {
   const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
   const checkout = join(root, 'native');
   try {
-    return nodeGypBuild(existsSync(join(checkout, 'build', 'Release')) ? checkout : root) as Addon;
+    return nodeGypBuild(existsSync(join(checkout, 'build', 'Release', 'tscontain.node')) ? checkout : root) as Addon;
   } catch (cause) {
     throw new UnsupportedError(`no build of the native part fits this platform (${process.platform} ${process.arch})`, {
       hint: 'in a checkout run `npm run build:native`; on an architecture without a prebuild, build from source',

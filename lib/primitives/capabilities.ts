@@ -66,8 +66,10 @@ const bits: ReadonlyMap<string, bigint> = new Map([
  * kernel's order.
  *
  * @example
+ * ```ts
  * const bounding = Capabilities.default.drop('SETFCAP').add('net_raw');
  * bounding.has('CAP_NET_RAW'); // true
+ * ```
  *
  * @see https://man7.org/linux/man-pages/man7/capabilities.7.html
  */

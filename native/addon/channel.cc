@@ -234,9 +234,11 @@ private:
     message.msg_control = &control;
     message.msg_controllen = sizeof control;
     ssize_t got;
+    // ECONNRESET: the peer is gone and has not read everything. It is told once, before what the peer has sent (unix(7),
+    // net/unix/af_unix.c); that still comes.
     do
       got = recvmsg(fd_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     if (got < 0 && errno == EAGAIN)
       return false;
     if (got <= 0) {

@@ -49,7 +49,7 @@ static void report_failure(u16 op, u64 exec, long error) {
 // ---- start -----------------------------------------------------------------------------------------------------------
 
 // Waits for the launcher: the id maps are written by then, and the mounts that only it could make have come.
-static void receive_plan(void) {
+static void receive_plan(long joined) {
   reset_context(&context, failure);
   for (;;) {
     struct message message;
@@ -64,8 +64,12 @@ static void receive_plan(void) {
       container = message.fds[0];
       message.nfds = 0;
       sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // the id maps are written: from here on nothing may look in
-      if (run_steps(&context, &r->blobs[0]) < 0) {
-        report_failure(MSG_FAILED, 0, 0);
+      if (joined < 0) {
+        failure->step = ~0u; // before the first one
+        explain(&context, DETAIL_NONE, "joining its cgroups");
+      }
+      if (joined < 0 || run_steps(&context, &r->blobs[0]) < 0) {
+        report_failure(MSG_FAILED, 0, joined);
         exit_now(1);
       }
       release_message(&message);
@@ -284,14 +288,14 @@ static void serve(int signals) {
 
 _Noreturn void init_main(int setup, const int* tasks, int ntasks) {
   sys(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  for (int i = 0; i < ntasks; i++)
-    if (sys(write, tasks[i], "0", 1) < 0)
-      exit_now(1);
+  long joined = 0;
+  for (int i = 0; i < ntasks && joined >= 0; i++)
+    joined = sys(write, tasks[i], "0", 1);
   sys(dup3, setup, SETUP_FD, O_CLOEXEC);
   sys(close_range, SETUP_FD + 1, ~0u, 0);
   failure = (struct failure*)sys(mmap, 0, 4096, 3, 0x21 /* MAP_SHARED | MAP_ANONYMOUS */, -1, 0);
   u64 mask = (u64)1 << (SIGCHLD - 1);
-  receive_plan();
+  receive_plan(joined);
   close_plan_slots();
   use_own_null();
   // Changing ids has cleared it (prctl(2)).

@@ -25,7 +25,7 @@ struct client {
 
 // A spare is a container that nobody has asked for yet: namespaces, id maps and cgroups, and an init that waits.
 enum container_state { FREE, SPARE, RUNNING, DEAD };
-enum { MAX_SPARES = 2, SPARE_LIFE_MS = 1000 };
+enum { MAX_SPARES = 2, SPARE_LIFE_MS = 1000, MAX_BUSY_GROUPS = 64 };
 
 struct container {
   u8 state;
@@ -44,6 +44,7 @@ struct container {
   int oom, oom_counter;
   bool stored; // has a directory on disk
   u32 next_group;
+  u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
   u32 tries;
   int wait_status;
   char name[NAME_LENGTH];
@@ -109,7 +110,7 @@ static void open_hierarchies(const struct blob* records) {
   struct record r;
   while (next_record(&cursor, &r) == 1 && hierarchy_count < MAX_HIERARCHIES && r.nints == 2 && r.nblobs == 1) {
     struct hierarchy* h = &hierarchies[hierarchy_count++];
-    *h = (struct hierarchy){.base = -1, .version = (u8)r.ints[0], .memory = r.ints[1]};
+    *h = (struct hierarchy){.base = -1, .version = (u8)r.ints[0], .memory = r.ints[1] & 1, .late = r.ints[1] & 2};
     if (r.blobs[0].length)
       h->base = (int)sys(openat, AT_FDCWD, r.blobs[0].data, O_DIRECTORY | O_CLOEXEC, 0);
   }
@@ -200,12 +201,28 @@ static void on_group(int client, struct container* c, u64 request) {
   close_fd(&fd);
 }
 
-static void on_ungroup(struct container* c, u64 number) {
-  int h = unified();
+static bool remove_group(int dir, u64 number) {
   char name[32];
   group_name(name, number);
-  if (c && h >= 0 && c->dirs[h] >= 0)
-    sys(unlinkat, c->dirs[h], name, AT_REMOVEDIR); // what is still busy goes with the container
+  long rc = sys(unlinkat, dir, name, AT_REMOVEDIR);
+  return rc >= 0 || rc == -ENOENT;
+}
+
+// What is still busy is tried again with the next one; what never empties goes with the container.
+static void on_ungroup(struct container* c, u64 number) {
+  int h = unified();
+  if (!c || h < 0 || c->dirs[h] < 0)
+    return;
+  bool kept = remove_group(c->dirs[h], number);
+  for (int i = 0; i < MAX_BUSY_GROUPS; i++) {
+    u32* busy = &c->busy_groups[i];
+    if (*busy && remove_group(c->dirs[h], *busy))
+      *busy = 0;
+    if (!*busy && !kept) {
+      *busy = (u32)number;
+      kept = true;
+    }
+  }
 }
 
 // ---- end of a container ----------------------------------------------------------------------------------------------
@@ -481,12 +498,14 @@ static struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) 
   return c;
 }
 
-// Everything about a container that does not depend on what will run in it.
-static long give_birth(struct creation* creation) {
+// Everything about a container that does not depend on what will run in it; with the limits, if they are known already.
+static long give_birth(struct creation* creation, const struct blob* writes) {
   struct container* c = creation->container;
   if (c->map_mode == 0 && (c->range = range_take()) < 0)
     return fail(creation, STAGE_RANGE, 0, c->range, "");
   long rc = make_cgroups(creation);
+  if (rc >= 0 && writes)
+    rc = set_limits(creation, writes);
   if (rc >= 0)
     rc = clone_init(creation);
   if (rc >= 0)
@@ -519,7 +538,7 @@ static void make_spare(void) {
     spares_until = 0;
     return;
   }
-  if (give_birth(&creation) < 0) {
+  if (give_birth(&creation, 0) < 0) {
     give_up(creation.container);
     spares_until = 0; // no sense in trying again; a real request will report why
     return;
@@ -548,9 +567,7 @@ static struct container* take_spare(u64 clone_flags, u32 mask, u64 map_mode) {
 
 static long create(struct creation* creation, const struct record* r, int* socket) {
   struct container* c = creation->container;
-  long rc = c->pid ? 0 : give_birth(creation);
-  if (rc >= 0)
-    rc = set_limits(creation, &r->blobs[0]);
+  long rc = c->pid ? set_limits(creation, &r->blobs[0]) : give_birth(creation, &r->blobs[0]);
   watch_memory(c);
   if (rc >= 0)
     rc = run_host_steps(creation, &r->blobs[1]);
@@ -559,6 +576,16 @@ static long create(struct creation* creation, const struct record* r, int* socke
   if (rc >= 0 && (rc = send_record(c->setup, MSG_START, 0, 0, 1, &r->blobs[2], socket, 1)) < 0)
     fail(creation, STAGE_START, 0, rc, "");
   return rc;
+}
+
+// The next request will probably be like this one. A v1 cpuset cannot be joined before it is configured, so a container that
+// is placed in one has no spare.
+static void expect_another(const struct container* c) {
+  for (int h = 0; h < hierarchy_count; h++)
+    if (c->mask >> h & 1 && hierarchies[h].late)
+      return;
+  last_request = *c;
+  spares_until = now() + SPARE_LIFE_MS;
 }
 
 static void on_create(int client, struct message* message) {
@@ -574,8 +601,7 @@ static void on_create(int client, struct message* message) {
     c->state = RUNNING;
     c->client = client;
     c->id = (u32)r->ints[0];
-    last_request = *c;
-    spares_until = now() + SPARE_LIFE_MS;
+    expect_another(c);
   }
   if (!c)
     fail(&creation, STAGE_RANGE, 0, rc, "");

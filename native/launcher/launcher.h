@@ -16,6 +16,7 @@ struct hierarchy {
   int base; // O_PATH descriptor of the directory that our cgroups are made in, -1: not usable
   u8 version;
   bool memory; // the memory controller is here
+  bool late;   // cannot be joined before it is configured (v1 cpuset)
 };
 extern struct hierarchy hierarchies[MAX_HIERARCHIES];
 extern int hierarchy_count;

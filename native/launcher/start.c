@@ -1,7 +1,29 @@
 // The entry point, and the launcher's own preparation: it keeps nothing of what Node happened to have.
 #include "launcher.h"
 
-enum { PR_SET_DUMPABLE = 4, PR_SET_NAME = 15, RLIMIT_NOFILE = 7, CONTROL_FD = 3, SCHED_BATCH = 3 };
+enum { PR_SET_DUMPABLE = 4, PR_SET_NAME = 15, PR_SET_TIMERSLACK = 29, CONTROL_FD = 3, SCHED_BATCH = 3 };
+enum { RLIMIT_STACK = 3, RLIMIT_NOFILE = 7, DEFAULT_STACK = 8 * 1024 * 1024, DEFAULT_SLACK_NS = 50000 };
+
+static void set_soft_limit(u64 resource, u64 most) {
+  u64 limit[2];
+  if (sys(prlimit64, 0, resource, 0, limit) < 0)
+    return;
+  limit[0] = limit[1] < most ? limit[1] : most;
+  sys(prlimit64, 0, resource, limit, 0);
+}
+
+// What every process below takes over, and what no step of a plan sets again: Node may run without address randomisation
+// (setarch -R), with a stack that changes the memory layout, or spared by the out-of-memory killer, which would spare what
+// runs in a container too, and its limit would end nothing (proc_pid_oom_score_adj(5)).
+static void reset_inherited(void) {
+  sys(personality, 0);
+  sys(prctl, PR_SET_TIMERSLACK, DEFAULT_SLACK_NS, 0, 0, 0);
+  set_soft_limit(RLIMIT_STACK, DEFAULT_STACK);
+  set_soft_limit(RLIMIT_NOFILE, ~(u64)0);
+  char score[16];
+  if (read_file(AT_FDCWD, "/proc/self/oom_score_adj", score, sizeof score) > 0 && score[0] == '-')
+    write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0", 1);
+}
 
 static void become_quiet(void) {
   sys(close_range, CONTROL_FD + 1, ~0u, 0);
@@ -20,18 +42,16 @@ static void become_quiet(void) {
   sys(sched_setscheduler, 0, SCHED_BATCH, &priority);
   u64 all = ~(u64)0;
   sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
-  u64 limit[2];
-  if (sys(prlimit64, 0, RLIMIT_NOFILE, 0, limit) == 0) {
-    limit[0] = limit[1];
-    sys(prlimit64, 0, RLIMIT_NOFILE, limit, 0);
-  }
+  reset_inherited();
   long null = sys(openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
   for (int fd = 0; fd < 3; fd++)
     if (null >= 0 && null != fd)
       sys(dup3, null, fd, 0);
   if (null > 2)
     sys(close, null);
-  sys(fcntl, CONTROL_FD, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */);
+  // Without a connection this is not a launcher: a program of a container was given its own starter's name (/proc/self/exe).
+  if (sys(fcntl, CONTROL_FD, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */) < 0)
+    exit_now(1);
 }
 
 __attribute__((used)) _Noreturn void start(void) {

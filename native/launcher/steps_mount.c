@@ -199,7 +199,8 @@ long step_move_mount(struct plan_context* context, const struct record* step) {
 }
 
 // Hides a path if it is there. ints: dir, slot of the null device, slot of an empty directory, mode (0 hide, 1 read-only);
-// blobs: path. What is not there needs no mask; a mask that cannot be made is fatal.
+// blobs: path. What is not there needs no mask; a mask that cannot be made is fatal. The two sources are attached already: a
+// detached mount cannot be copied before Linux 6.15.
 long step_mask(struct plan_context* context, const struct record* step) {
   int root = slot_fd(context, step->ints[0]);
   if (root < 0)

@@ -1,7 +1,7 @@
 /** /proc and /sys: fresh instances that belong to the new namespaces, with what belongs to the host hidden (B4, B6, B8). */
 
 import { existsSync, readdirSync } from 'node:fs';
-import { mountAttribute, type Step } from '../../plan/step.js';
+import { mountAttribute, openFlag, resolveFlag, type Step } from '../../plan/step.js';
 import { attach, kernelOnly, newFileSystem } from '../../primitives/mounts.js';
 
 /** Files that tell about, or reach, the host (Docker's list: moby, daemon/pkg/oci/defaults.go). */
@@ -32,8 +32,7 @@ export function kernelFileSystems(): readonly Step[] {
     attach('sys', 'root', 'sys'),
     ...newFileSystem('cgroup', 'cgroup2', kernelOnly | mountAttribute.RDONLY),
     attach('cgroup', 'sys', 'fs/cgroup'),
-    { kind: 'openTree', to: 'mask file', from: 'dev', path: 'null', recursive: false },
-    { kind: 'openTree', to: 'mask directory', from: 'stage', path: 'empty', recursive: false },
+    { kind: 'open', to: 'empty', from: 'stage', path: 'empty', flags: openFlag.PATH, resolve: resolveFlag.BENEATH },
     ...hiddenInProc.map((path) => mask('proc', path, 'hide')),
     ...readOnlyInProc.map((path) => mask('proc', path, 'readOnly')),
     ...[...hiddenInSys, ...throttles()].map((path) => mask('sys', path, 'hide')),
@@ -42,7 +41,7 @@ export function kernelFileSystems(): readonly Step[] {
 }
 
 function mask(under: string, path: string, how: 'hide' | 'readOnly'): Step {
-  return { kind: 'mask', under, path, how, file: 'mask file', directory: 'mask directory' };
+  return { kind: 'mask', under, path, how, file: 'null', directory: 'empty' };
 }
 
 /** Thermal throttling counters tell what other tenants of the machine do; of each processor that has them. */
