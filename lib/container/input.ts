@@ -27,8 +27,13 @@ export class NativeWritable extends Writable {
     const pending = this.#pending;
     if (!pending) return;
     const wrote = this.#end.write(pending.chunk, pending.offset);
-    pending.offset += Math.max(wrote, 0);
-    const settled = wrote < 0 || pending.offset === pending.chunk.length;
+    if (wrote < 0) {
+      // A source that has no end, and never waits, would keep the event loop to itself: it must hear of this.
+      this.destroy();
+      return;
+    }
+    pending.offset += wrote;
+    const settled = pending.offset === pending.chunk.length;
     this.#end.wantRoom(!settled);
     if (!settled) return;
     this.#pending = undefined;

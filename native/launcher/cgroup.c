@@ -3,14 +3,6 @@
 struct hierarchy hierarchies[MAX_HIERARCHIES];
 int hierarchy_count;
 
-struct directory_entry {
-  u64 ino;
-  i64 off;
-  u16 reclen;
-  u8 type; // DT_DIR is 4
-  char name[];
-};
-
 long cgroup_make(int hierarchy, const char* name) {
   int base = hierarchies[hierarchy].base;
   if (base < 0)

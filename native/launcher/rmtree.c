@@ -3,14 +3,6 @@
 
 enum { MAX_DEPTH = 256 };
 
-struct directory_entry {
-  u64 ino;
-  i64 off;
-  u16 reclen;
-  u8 type;
-  char name[];
-};
-
 static bool is_dot(const char* name) {
   return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }

@@ -139,6 +139,15 @@ struct stat_facts {
 };
 long stat_of(int dir, const char* path, int flags, struct stat_facts* facts);
 
+// getdents64(2)
+struct directory_entry {
+  u64 ino;
+  i64 off;
+  u16 reclen;
+  u8 type; // DT_DIR is 4
+  char name[];
+};
+
 long open_beneath(int dir, const char* path, u64 flags, u64 mode, u64 resolve);
 long write_file(int dir, const char* path, const char* data, size_t n);
 long read_file(int dir, const char* path, char* buf, size_t cap);

@@ -1,0 +1,85 @@
+// The launcher's own data: who asked, and what runs.
+#pragma once
+
+#include "launcher.h"
+
+enum { MAX_SPARES = 2, SPARE_LIFE_MS = 1000, MAX_BUSY_GROUPS = 64, SIGCHLD = 17, SIGKILL = 9 };
+
+// A spare is a container that nobody has asked for yet: namespaces, id maps and cgroups, and an init that waits.
+enum container_state { FREE, SPARE, RUNNING, DEAD };
+
+struct container {
+  u8 state;
+  bool reported; // Node has been told, or must not be
+  int client;
+  u32 id;
+  int pid;
+  int setup;  // socket to init
+  int mounts; // its mount namespace, held so that taking it apart is not part of init's exit
+  long range;
+  // What a spare was made for; a request with the same three can have it.
+  u64 clone_flags;
+  u32 mask;
+  u64 map_mode;
+  int dirs[MAX_HIERARCHIES];
+  int oom, oom_counter;
+  bool stored; // has a directory on disk
+  u32 next_group;
+  u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
+  u32 tries;
+  int wait_status;
+  char name[NAME_LENGTH];
+};
+
+extern struct container containers[MAX_CONTAINERS];
+extern int container_high; // all from here on are free
+extern int state_dir;
+
+// launcher.c: talking to the clients, and being woken.
+enum tag { TAG_CONTROL = 1, TAG_SIGNAL = 2, TAG_CLIENT = 3, TAG_OOM = 4 };
+enum { EPOLL_IN = 1, EPOLL_PRI = 2 };
+void watch(int fd, enum tag tag, u32 index, u32 events);
+void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs);
+void reply(int client, u64 request, long result, const struct blob* content, const int* fd);
+int client_socket(int client);
+u64 now(void); // milliseconds of CLOCK_MONOTONIC
+
+// configuration.c: what Node says about the host.
+void configure(const struct record* hello);
+bool configure_again(void); // after another launcher has removed the directories; false: never configured
+void leave_host(void);      // removes the directories that are empty
+int unified(void);          // the index of the v2 hierarchy, -1: there is none
+
+// statistics.c
+void remember_stat_files(const struct blob* records);
+struct blob read_stats(const struct container* c);
+
+// groups.c: a cgroup for each exec.
+void on_group(int client, struct container* c, u64 request);
+void on_ungroup(struct container* c, u64 number);
+
+// creation.c, spare.c
+struct creation {
+  struct container* container;
+  u32 stage, index;
+  long error;
+  const char* text;
+};
+void on_create(int client, struct message* message);
+struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode);
+long give_birth(struct creation* creation, const struct blob* writes);
+struct container* take_spare(u64 clone_flags, u32 mask, u64 map_mode);
+void expect_another(const struct container* c);
+void make_spare(void);
+void give_up_spares(void);
+void spare_died(void);
+u64 spares_expire(void); // when spares are given up, 0: none are wanted
+bool spares_wanted(void);
+
+// ending.c
+void kill_container(const struct container* c);
+void give_up(struct container* c);
+bool clean_up_dead(void); // whether something is left to clean up
+void reap(void);
+void on_oom(struct container* c);
+void on_reclaim(int client, u64 request);

@@ -1,0 +1,260 @@
+// The start of a container: cgroups, clone, id maps, the mounts that only the host's root can make, and init's plan.
+#include "containers.h"
+#include <linux/sched.h>
+
+static struct plan_context context;
+static struct failure failure;
+static u64 next_number;
+
+static long fail(struct creation* creation, u32 stage, u32 index, long error, const char* text) {
+  creation->stage = stage;
+  creation->index = index;
+  creation->error = error;
+  creation->text = text;
+  return error;
+}
+
+static long make_cgroups(struct creation* creation) {
+  struct container* c = creation->container;
+  for (int h = 0; h < hierarchy_count; h++) {
+    if (!(c->mask >> h & 1))
+      continue;
+    long fd = cgroup_make(h, c->name);
+    // The directory was removed by another launcher, which was the last one then: make it again.
+    if ((fd == -ENOENT || fd == -ENODEV) && configure_again())
+      fd = cgroup_make(h, c->name);
+    if (fd < 0)
+      return fail(creation, STAGE_CGROUP, (u32)h, fd, c->name);
+    c->dirs[h] = (int)fd;
+  }
+  return 0;
+}
+
+static long set_limits(struct creation* creation, const struct blob* writes) {
+  struct container* c = creation->container;
+  struct cursor cursor = {.at = writes->data, .end = writes->data + writes->length};
+  struct record w;
+  u32 index = 0;
+  for (; next_record(&cursor, &w) == 1; index++) {
+    if (w.nints != 2 || w.nblobs != 2 || w.ints[0] >= MAX_HIERARCHIES)
+      return fail(creation, STAGE_LIMIT, index, -EBADMSG, "");
+    int dir = c->dirs[w.ints[0]];
+    long rc = dir < 0 ? -ENODEV : write_file(dir, w.blobs[0].data, w.blobs[1].data, w.blobs[1].length);
+    // Optional: the kernel may be built without this file. Every other refusal is a failure.
+    if (rc < 0 && !(w.ints[1] && rc == -ENOENT))
+      return fail(creation, STAGE_LIMIT, index, rc, w.blobs[0].data);
+  }
+  return 0;
+}
+
+static void watch_memory(struct container* c) {
+  for (int h = 0; h < hierarchy_count; h++)
+    if (hierarchies[h].memory && c->dirs[h] >= 0) {
+      long watch_fd = cgroup_watch_oom(h, c->dirs[h], &c->oom_counter);
+      if (watch_fd >= 0) {
+        c->oom = (int)watch_fd;
+        watch(c->oom, TAG_OOM, (u32)(c - containers), hierarchies[h].version == 2 ? EPOLL_PRI : EPOLL_IN);
+      }
+    }
+}
+
+static size_t process_path(char path[64], int pid, const char* file) {
+  size_t n = number_append(path, 64, text_append(path, 64, 0, "/proc/"), (u64)pid);
+  return text_append(path, 64, n, file);
+}
+
+static long clone_init(struct creation* creation) {
+  struct container* c = creation->container;
+  int pair[2];
+  long rc = sys(socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair);
+  if (rc < 0)
+    return fail(creation, STAGE_CLONE, 0, rc, "socketpair");
+  int tasks[MAX_HIERARCHIES], ntasks = 0, into = -1;
+  for (int h = 0; h < hierarchy_count; h++) {
+    if (c->dirs[h] < 0)
+      continue;
+    if (hierarchies[h].version == 2)
+      into = c->dirs[h];
+    else
+      tasks[ntasks++] = (int)sys(openat, c->dirs[h], "tasks", O_WRONLY | O_CLOEXEC, 0);
+  }
+  struct clone_args args = {.flags = c->clone_flags, .exit_signal = SIGCHLD};
+  if (into >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = (u64)into;
+  }
+  long pid = sys(clone3, &args, sizeof args);
+  if (pid == 0)
+    init_main(pair[1], tasks, ntasks);
+  for (int i = 0; i < ntasks; i++)
+    sys(close, tasks[i]);
+  sys(close, pair[1]);
+  if (pid < 0) {
+    sys(close, pair[0]);
+    return fail(creation, STAGE_CLONE, 0, pid, "clone3");
+  }
+  c->pid = (int)pid;
+  c->setup = pair[0];
+  char path[64];
+  process_path(path, c->pid, "/ns/mnt");
+  c->mounts = (int)sys(openat, AT_FDCWD, path, O_CLOEXEC, 0);
+  return 0;
+}
+
+// "0 <first host id> <count>"; the process is our child and not reaped, so its number is its own.
+static long write_map(int pid, const char* file, u64 host, u64 count) {
+  char path[64], line[64];
+  process_path(path, pid, file);
+  size_t n = number_append(line, sizeof line, text_append(line, sizeof line, 0, "0 "), host);
+  n = number_append(line, sizeof line, text_append(line, sizeof line, n, " "), count);
+  return write_file(AT_FDCWD, path, line, n);
+}
+
+static long map_ids(struct creation* creation) {
+  struct container* c = creation->container;
+  bool single = c->map_mode == 1;
+  long rc = 0;
+  if (single) {
+    // user_namespaces(7): a single map made without privilege needs setgroups switched off first (CVE-2014-8989).
+    char path[64];
+    process_path(path, c->pid, "/setgroups");
+    rc = write_file(AT_FDCWD, path, "deny", 4);
+  }
+  u64 uid = single ? (u64)sys(geteuid) : range_base(c->range), gid = single ? (u64)sys(getegid) : uid;
+  u64 count = single ? 1 : range_size();
+  if (rc >= 0)
+    rc = write_map(c->pid, "/uid_map", uid, count);
+  if (rc >= 0)
+    rc = write_map(c->pid, "/gid_map", gid, count);
+  return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, "uid_map") : 0;
+}
+
+// Steps that need the host's privileges, above all mounts shifted into the container's ids. What they open goes to init.
+static long run_host_steps(struct creation* creation, const struct blob* steps) {
+  struct container* c = creation->container;
+  reset_context(&context, &failure);
+  failure = (struct failure){0};
+  context.state_dir = state_dir;
+  context.state_name = c->name;
+  context.owner = c->range >= 0 ? range_base(c->range) : (u64)sys(geteuid);
+  if (!steps->length)
+    return 0;
+  char path[64];
+  process_path(path, c->pid, "/ns/user");
+  long rc = set_slot(&context, SLOT_USERNS, sys(openat, AT_FDCWD, path, O_CLOEXEC, 0));
+  if (rc >= 0)
+    rc = run_steps(&context, steps);
+  struct stat_facts facts;
+  c->stored = state_dir >= 0 && stat_of(state_dir, c->name, AT_SYMLINK_NOFOLLOW, &facts) == 0;
+  return rc < 0 ? fail(creation, STAGE_HOST_STEP, failure.step, rc, failure.text) : 0;
+}
+
+static long send_slots(struct creation* creation) {
+  struct container* c = creation->container;
+  u64 numbers[MAX_FDS];
+  int fds[MAX_FDS], n = 0;
+  long rc = 0;
+  for (int slot = 0; slot <= SLOT_COUNT && rc >= 0; slot++) {
+    bool have = slot < SLOT_COUNT && slot != SLOT_USERNS && context.slots[slot] >= 0;
+    if (have) {
+      numbers[n] = (u64)slot;
+      fds[n++] = context.slots[slot];
+    }
+    if (n == MAX_FDS || (slot == SLOT_COUNT && n)) {
+      rc = send_record(c->setup, MSG_SLOTS, (u8)n, numbers, 0, 0, fds, n);
+      n = 0;
+    }
+  }
+  for (int slot = 0; slot < SLOT_COUNT; slot++)
+    close_fd(&context.slots[slot]);
+  return rc < 0 ? fail(creation, STAGE_START, 0, rc, "") : 0;
+}
+
+struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) {
+  int i = 0;
+  while (i < MAX_CONTAINERS && containers[i].state != FREE)
+    i++;
+  if (i == MAX_CONTAINERS)
+    return 0;
+  if (i >= container_high)
+    container_high = i + 1;
+  struct container* c = &containers[i];
+  *c = (struct container){
+      .state = SPARE,
+      .client = -1,
+      .clone_flags = clone_flags,
+      .mask = mask,
+      .map_mode = map_mode,
+      .setup = -1,
+      .mounts = -1,
+      .oom = -1,
+      .oom_counter = -1,
+      .range = -1,
+  };
+  for (int h = 0; h < MAX_HIERARCHIES; h++)
+    c->dirs[h] = -1;
+  identity_name(c->name, ++next_number);
+  return c;
+}
+
+// Everything about a container that does not depend on what will run in it; with the limits, if they are known already.
+long give_birth(struct creation* creation, const struct blob* writes) {
+  struct container* c = creation->container;
+  if (c->map_mode == 0 && (c->range = range_take()) < 0)
+    return fail(creation, STAGE_RANGE, 0, c->range, "");
+  long rc = make_cgroups(creation);
+  if (rc >= 0 && writes)
+    rc = set_limits(creation, writes);
+  if (rc >= 0)
+    rc = clone_init(creation);
+  if (rc >= 0)
+    rc = map_ids(creation);
+  return rc;
+}
+
+static long create(struct creation* creation, const struct record* r, int* socket) {
+  struct container* c = creation->container;
+  long rc = c->pid ? set_limits(creation, &r->blobs[0]) : give_birth(creation, &r->blobs[0]);
+  watch_memory(c);
+  if (rc >= 0)
+    rc = run_host_steps(creation, &r->blobs[1]);
+  if (rc >= 0)
+    rc = send_slots(creation);
+  if (rc >= 0 && (rc = send_record(c->setup, MSG_START, 0, 0, 1, &r->blobs[2], socket, 1)) < 0)
+    fail(creation, STAGE_START, 0, rc, "");
+  return rc;
+}
+
+void on_create(int client, struct message* message) {
+  const struct record* r = &message->record;
+  u64 clone_flags = r->ints[1], map_mode = r->ints[3];
+  u32 mask = (u32)r->ints[2];
+  struct container* c = take_spare(clone_flags, mask, map_mode);
+  if (!c)
+    c = new_container(clone_flags, mask, map_mode);
+  struct creation creation = {.container = c};
+  long rc = -ENFILE;
+  if (c) {
+    c->state = RUNNING;
+    c->client = client;
+    c->id = (u32)r->ints[0];
+    expect_another(c);
+  }
+  if (!c)
+    fail(&creation, STAGE_RANGE, 0, rc, "");
+  else
+    rc = message->nfds == 1 ? create(&creation, r, &message->fds[0]) : fail(&creation, STAGE_START, 0, -EBADMSG, "");
+  if (rc >= 0) {
+    u64 ints[] = {r->ints[0], (u64)c->pid, c->range >= 0 ? range_base(c->range) : (u64)sys(geteuid)};
+    struct blob name = {.data = c->name, .length = (u32)text_length(c->name)};
+    send_to(c, MSG_CREATED, 3, ints, 1, &name);
+    return;
+  }
+  for (int slot = 0; slot < SLOT_COUNT; slot++)
+    close_fd(&context.slots[slot]);
+  u64 ints[] = {r->ints[0], creation.stage, creation.index, (u64)-creation.error};
+  struct blob text = {.data = creation.text, .length = (u32)text_length(creation.text)};
+  send_record(client_socket(client), MSG_CREATE_FAILED, 4, ints, 1, &text, 0, 0);
+  if (c)
+    give_up(c);
+}

@@ -1,0 +1,150 @@
+// The end of a container: killed, reaped, reported, and taken off the host.
+#include "containers.h"
+#include "rmtree.h"
+
+enum { WNOHANG = 1, WALL = 0x40000000, CLEANUP_TRIES = 5000 }; // ten seconds of a cgroup that does not empty
+
+void kill_container(const struct container* c) {
+  int h = unified();
+  if (h >= 0 && c->dirs[h] >= 0)
+    cgroup_kill(c->dirs[h]);
+  // Our own unreaped child: the number cannot have been given to another process.
+  if (c->pid > 0)
+    sys(kill, c->pid, SIGKILL);
+}
+
+static bool clean_up(struct container* c) {
+  bool done = true;
+  close_fd(&c->mounts);
+  for (int h = 0; h < hierarchy_count; h++) {
+    if (c->dirs[h] < 0)
+      continue;
+    if (cgroup_remove(hierarchies[h].base, c->name) < 0)
+      done = false;
+    else
+      close_fd(&c->dirs[h]);
+  }
+  if (c->stored && remove_tree(state_dir, c->name, 0) >= 0)
+    c->stored = false;
+  if ((!done || c->stored) && ++c->tries < CLEANUP_TRIES)
+    return false;
+  for (int h = 0; h < hierarchy_count; h++)
+    close_fd(&c->dirs[h]);
+  range_release(c->range);
+  c->state = FREE;
+  while (container_high > 0 && containers[container_high - 1].state == FREE)
+    container_high--;
+  return true;
+}
+
+bool clean_up_dead(void) {
+  bool left = false;
+  for (int i = 0; i < container_high; i++)
+    if (containers[i].state == DEAD && containers[i].pid == 0 && !clean_up(&containers[i]))
+      left = true;
+  return left;
+}
+
+static void forget_watches(struct container* c) {
+  close_fd(&c->oom);
+  close_fd(&c->oom_counter);
+  close_fd(&c->setup);
+}
+
+static void report_gone(struct container* c) {
+  struct blob stats = read_stats(c);
+  u64 ints[] = {c->id, (u64)(u32)c->wait_status};
+  if (!c->reported)
+    send_to(c, MSG_GONE, 2, ints, 1, &stats);
+  c->reported = true;
+}
+
+void reap(void) {
+  int status;
+  long pid;
+  while ((pid = sys(wait4, -1, &status, WNOHANG | WALL, 0)) > 0)
+    for (int i = 0; i < container_high; i++) {
+      struct container* c = &containers[i];
+      if (c->state == FREE || c->pid != pid)
+        continue;
+      c->pid = 0;
+      c->wait_status = status;
+      if (c->state == SPARE)
+        spare_died(), c->reported = true;
+      forget_watches(c);
+      report_gone(c);
+      c->state = DEAD;
+      break;
+    }
+}
+
+void give_up(struct container* c) {
+  c->reported = true;
+  kill_container(c);
+  if (c->pid == 0) {
+    forget_watches(c);
+    c->state = DEAD;
+  }
+}
+
+// ---- out of memory
+
+// The kernel has killed one process of the container, or is about to. The others go with it: half a job is worse than none.
+void on_oom(struct container* c) {
+  u64 count;
+  bool v2 = c->oom_counter < 0;
+  if (v2) {
+    static char events[1024];
+    sys(lseek, c->oom, 0, 0);
+    long n = sys(read, c->oom, events, sizeof events - 1);
+    const char* at = events;
+    events[n > 0 ? n : 0] = 0;
+    while (*at && memcmp(at, "\noom_kill ", 10) != 0)
+      at++;
+    if (!*at || at[10] == '0')
+      return; // a limit was touched, nobody killed
+  } else {
+    sys(read, c->oom, &count, sizeof count);
+  }
+  send_record(c->setup, MSG_KILL_ALL, 0, 0, 0, 0, 0, 0);
+  u64 id = c->id;
+  send_to(c, MSG_OOM, 1, &id, 0, 0);
+}
+
+// ---- what dead launchers left
+
+static void reclaim_directory(int base, bool cgroup, u64* removed) {
+  long dir = sys(openat, base, ".", O_DIRECTORY | O_CLOEXEC, 0);
+  if (dir < 0)
+    return;
+  const struct directory_entry* entry;
+  static _Alignas(8) char buf[32 * 1024];
+  long got;
+  while ((got = sys(getdents64, dir, buf, sizeof buf)) > 0)
+    for (long at = 0; at < got; at += entry->reclen) {
+      entry = (const void*)(buf + at);
+      if (!identity_is_dead(entry->name))
+        continue;
+      long rc;
+      if (cgroup) {
+        long victim = sys(openat, base, entry->name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        cgroup_kill((int)victim);
+        sys(close, victim);
+        rc = cgroup_remove(base, entry->name);
+      } else {
+        rc = remove_tree(base, entry->name, 0);
+      }
+      *removed += rc >= 0;
+    }
+  sys(close, dir);
+}
+
+void on_reclaim(int client, u64 request) {
+  u64 removed = 0;
+  for (int h = 0; h < hierarchy_count; h++)
+    if (hierarchies[h].base >= 0)
+      reclaim_directory(hierarchies[h].base, true, &removed);
+  if (state_dir >= 0)
+    reclaim_directory(state_dir, false, &removed);
+  reply(client, request, (long)removed, 0, 0);
+}
