@@ -230,7 +230,10 @@ export class Container extends TypedEvents implements AsyncDisposable {
     return stats;
   }
 
-  /** Stop every process where it is, until {@link resume} (cgroup.freeze, or the v1 freezer). */
+  /**
+   * Stop every process where it is, until {@link resume} (cgroup.freeze). Init stops too: results, and answers of `fs`,
+   * come after it goes on.
+   */
   pause(): Promise<void> {
     return this.#freeze(true);
   }

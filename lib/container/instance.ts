@@ -11,6 +11,7 @@ import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartR
 import { type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
+import { withFault } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
 import {
   type CgroupLayout,
@@ -78,11 +79,12 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   const enforced = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
   // Init is a process of the container too, and not one of the caller's.
   const counted = enforced.pids === undefined ? enforced : { ...enforced, pids: enforced.pids + 1 };
+  const steps = compileContainer({ settings, facts, hostname, ids });
   return {
     id,
     hostname,
     ids,
-    steps: compileContainer({ settings, facts, hostname, ids }),
+    steps: { host: withFault('launcher', steps.host), container: withFault('init', steps.container) },
     writes: limitWrites(layout, counted),
     hierarchies: requiredHierarchies(layout, counted),
     profile: {
@@ -348,7 +350,7 @@ export class Instance {
     const { streams } = process;
     const [stdin, stdout, stderr] = streams.slots;
     const tty = settings.tty !== undefined;
-    const steps = compileProcess({
+    const compiled = compileProcess({
       profile: this.blueprint.profile,
       identity,
       argv,
@@ -358,6 +360,7 @@ export class Instance {
       stderr,
       ...environment,
     });
+    const steps = withFault('process', [compiled]).flat();
     const request: StartRequest = {
       steps: encodeSteps(steps),
       terminal: settings.tty,

@@ -2,7 +2,7 @@
 
 import { addon, type Descriptor, type NativeChannel } from './native.js';
 import { execFlag, message } from './protocol.js';
-import { decodeRecords, encodeRecord, type WireRecord } from './wire.js';
+import { decodeMessage, encodeRecord, type WireRecord } from './wire.js';
 
 /** A step that failed, in the container's plan or in a process's. */
 export interface StepFailure {
@@ -112,9 +112,13 @@ export class Init {
     paths: readonly (string | Uint8Array)[],
     listener: (reply: FileReply | undefined) => void,
   ): void {
+    if (this.#ended) {
+      queueMicrotask(() => listener(undefined));
+      return;
+    }
     const number = ++this.#last;
     this.#files.set(number, listener);
-    const sent = !this.#ended && this.#channel.send(encodeRecord(message.FILE, [number, ...ints], paths), []);
+    const sent = this.#channel.send(encodeRecord(message.FILE, [number, ...ints], paths), []);
     if (!sent) queueMicrotask(() => this.#end());
   }
 
@@ -125,8 +129,11 @@ export class Init {
   }
 
   #receive(bytes: Buffer, descriptors: Descriptor[]): void {
-    const record = decodeRecords(bytes)[0];
-    if (!record) return;
+    const record = decodeMessage(bytes);
+    if (!record) {
+      this.#end(); // what sends nonsense is not talked to any more
+      return;
+    }
     const [first = 0] = record.ints;
     switch (record.op) {
       case message.READY:

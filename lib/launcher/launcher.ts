@@ -6,7 +6,7 @@
 import { TscontainError } from '../errors.js';
 import { addon, type Descriptor, type NativeChannel } from './native.js';
 import { message } from './protocol.js';
-import { decodeRecords, encodeRecord, RecordWriter, type WireRecord } from './wire.js';
+import { decodeMessage, decodeRecords, encodeRecord, RecordWriter, type WireRecord } from './wire.js';
 
 /** What the launcher must know about the host before the first container. */
 export interface LauncherConfiguration {
@@ -152,8 +152,11 @@ export class Launcher {
   }
 
   #receive(bytes: Buffer, descriptors: Descriptor[]): void {
-    const record = decodeRecords(bytes)[0];
-    if (!record) return;
+    const record = decodeMessage(bytes);
+    if (!record) {
+      this.#end(); // what sends nonsense is not talked to any more
+      return;
+    }
     const [first = 0, second = 0, third = 0, fourth = 0] = record.ints;
     switch (record.op) {
       case message.WELCOME:

@@ -91,6 +91,15 @@ export function decodeRecords(bytes: Buffer): WireRecord[] {
   return records;
 }
 
+/** The one record that a message is; undefined where it is none. */
+export function decodeMessage(bytes: Buffer): WireRecord | undefined {
+  try {
+    return decodeRecords(bytes)[0];
+  } catch {
+    return undefined;
+  }
+}
+
 function decodeBody(record: Buffer): WireRecord {
   const ints: number[] = [];
   const blobs: Buffer[] = [];

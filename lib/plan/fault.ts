@@ -1,0 +1,39 @@
+/**
+ * Faults for tests: one step of the plans made from now on is replaced, by default with one that fails. Internal, and not
+ * exported from the package; that each failure ends in an error and leaves nothing is a promise about every step (security N4).
+ */
+
+import { openFlag, type Step } from './step.js';
+
+/** Where a step runs. */
+export type PlanPart = 'launcher' | 'init' | 'process';
+
+export interface Fault {
+  readonly part: PlanPart;
+  /** Position in its part, from 0. */
+  readonly index: number;
+  readonly replacement: Step;
+}
+
+/** Fails with ENOENT wherever it runs. */
+export const failingStep: Step = {
+  kind: 'open',
+  to: 'fault',
+  from: null,
+  path: '/tscontain-fault',
+  flags: openFlag.PATH,
+  resolve: 0,
+};
+
+let current: Fault | undefined;
+
+/** Replaces a step from now on; undefined ends that. */
+export function injectFault(fault: Fault | undefined): void {
+  current = fault;
+}
+
+/** The fragments of a part as they are to be run: the very same ones, unless a test has injected a fault. */
+export function withFault(part: PlanPart, fragments: readonly (readonly Step[])[]): readonly (readonly Step[])[] {
+  if (current?.part !== part) return fragments;
+  return [fragments.flat().with(current.index, current.replacement)];
+}
