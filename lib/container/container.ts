@@ -9,8 +9,9 @@ import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
 import { parseDuration } from '../units.js';
+import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
 import { ContainerFileSystem } from './fs.js';
-import { type Blueprint, describeProcess, Instance, type InstanceEnd, makeBlueprint } from './instance.js';
+import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
 import { flatten } from './plan/compile.js';
 import type { ProcessIdentity } from './plan/process.js';
@@ -63,6 +64,8 @@ export interface ContainerInspection {
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const defaultGrace = 10_000;
+const oneId =
+  'ids: only one is mapped, as this process is not root: root inside is this user on the host, and there is no other';
 const SIGTERM = 15;
 
 const TypedEvents = EventEmitter as new () => TypedEmitter.default<ContainerEvents>;
@@ -273,7 +276,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       cgroup,
       seccomp: this.#settings.seccompName,
       capabilities: this.#settings.capabilities.toArray(),
-      relaxations: [...this.#settings.relaxations, ...lost],
+      relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
     };
   }
 

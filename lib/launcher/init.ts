@@ -97,7 +97,7 @@ export class Init {
     this.#processes.set(number, listener);
     const descriptors = cgroup ? [...request.descriptors, cgroup] : request.descriptors;
     if (!this.#channel.send(encodeRecord(message.EXEC, ints, [request.steps]), descriptors)) {
-      queueMicrotask(() => this.#end());
+      queueMicrotask(() => this.close());
     }
     return number;
   }
@@ -119,7 +119,7 @@ export class Init {
     const number = ++this.#last;
     this.#files.set(number, listener);
     const sent = this.#channel.send(encodeRecord(message.FILE, [number, ...ints], paths), []);
-    if (!sent) queueMicrotask(() => this.#end());
+    if (!sent) queueMicrotask(() => this.close());
   }
 
   /** Lets go of the container: init ends, and everything in it. What it has said before is heard first. */

@@ -189,7 +189,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'changeDirectory':
       return writer.put(op, [0], [step.path]);
     case 'exec': {
-      const strings = (list: readonly string[]) => (list.length === 0 ? '' : `${list.join('\0')}`);
+      // Each with an end of its own, so that an empty one at the end counts too.
+      const strings = (list: readonly string[]) => list.map((text) => `${text}\0`).join('');
       const env = step.env.map(([name, value]) => `${name}=${value}`);
       const blobs = [step.program, strings(step.argv), strings(env), step.search];
       return writer.put(op, [step.argv.length, env.length], blobs);

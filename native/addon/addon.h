@@ -1,5 +1,5 @@
-// What the files of the addon share. The addon is mechanism: descriptors, messages and readiness, on libuv's loop, with no
-// thread and no wait. What the bytes mean is decided in lib/.
+// What the files of the addon share. The addon is mechanism: descriptors, messages and readiness, on libuv's loop, with
+// no thread and no wait. What the bytes mean is decided in lib/.
 #pragma once
 
 #include <napi.h>

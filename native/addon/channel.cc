@@ -1,5 +1,5 @@
-// A message socket on the event loop: whole messages with descriptors, in both directions, never blocking. What cannot be
-// sent at once waits in a queue here.
+// A message socket on the event loop: whole messages with descriptors, in both directions, never blocking. What cannot
+// be sent at once waits in a queue here.
 #include "addon.h"
 #include "descriptor.h"
 #include "poller.h"
@@ -17,11 +17,11 @@ namespace tscontain {
 
 namespace {
 
-constexpr size_t kInline = 64 * 1024;         // longer ones travel in a sealed memfd; the same number as in wire.h
-constexpr size_t kLargest = 8 * 1024 * 1024;  // MAX_MESSAGE of wire.h
-constexpr size_t kBuffer = kInline + 4096;    //
-constexpr int kMaxFds = 200;                  //
-constexpr int kBurst = 32;                    // messages handled before the loop gets its turn
+constexpr size_t kInline = 64 * 1024;        // longer ones travel in a sealed memfd; the same number as in wire.h
+constexpr size_t kLargest = 8 * 1024 * 1024; // MAX_MESSAGE of wire.h
+constexpr size_t kBuffer = kInline + 4096;   //
+constexpr int kMaxFds = 200;                 //
+constexpr int kBurst = 32;                   // messages handled before the loop gets its turn
 constexpr uint16_t kLargeOp = 1;
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
@@ -85,8 +85,9 @@ class Channel : public Napi::ObjectWrap<Channel> {
 public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Channel",
-                       {InstanceMethod<&Channel::Send>("send"), InstanceMethod<&Channel::Drain>("drain"), InstanceMethod<&Channel::Ref>("ref"),
-                        InstanceMethod<&Channel::Unref>("unref"), InstanceMethod<&Channel::Close>("close")});
+                       {InstanceMethod<&Channel::Send>("send"), InstanceMethod<&Channel::Drain>("drain"),
+                        InstanceMethod<&Channel::Ref>("ref"), InstanceMethod<&Channel::Unref>("unref"),
+                        InstanceMethod<&Channel::Close>("close")});
   }
 
   // new Channel(descriptor, onMessage(bytes, descriptors), onEnd(errno)): takes the descriptor over.
@@ -100,7 +101,8 @@ public:
     message_ = Napi::Persistent(info[1].As<Napi::Function>());
     end_ = Napi::Persistent(info[2].As<Napi::Function>());
     int error = 0;
-    poller_ = Poller::Open(env, fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
+    poller_ = Poller::Open(
+        env, fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
     if (!poller_) {
       ThrowErrno(env, "epoll_ctl", error);
       return;
@@ -213,8 +215,15 @@ private:
     Napi::HandleScope scope(Env());
     if (events & UV_WRITABLE)
       Flush();
-    if (failed)
-      return End(failed);
+    if (failed) {
+      // A peer that is gone and has not read everything is an error of the socket, which libuv gives up on; what the peer
+      // has sent before, such as why it ended, is there nevertheless.
+      while (fd_ >= 0 && Receive()) {
+      }
+      if (fd_ >= 0)
+        End(failed);
+      return;
+    }
     for (int i = 0; i < kBurst && fd_ >= 0; i++)
       if (!Receive())
         return;
@@ -234,8 +243,8 @@ private:
     message.msg_control = &control;
     message.msg_controllen = sizeof control;
     ssize_t got;
-    // ECONNRESET: the peer is gone and has not read everything. It is told once, before what the peer has sent (unix(7),
-    // net/unix/af_unix.c); that still comes.
+    // ECONNRESET: the peer is gone and has not read everything. It is told once, before what the peer has sent
+    // (unix(7), net/unix/af_unix.c); that still comes.
     do
       got = recvmsg(fd_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (got < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -93,8 +93,8 @@ static Napi::Value MakeSocketPair(const Napi::CallbackInfo& info) {
 
 Napi::Function Descriptor::Define(Napi::Env env) {
   return DefineClass(env, "Descriptor",
-                     {InstanceAccessor<&Descriptor::GetNumber>("number"), InstanceAccessor<&Descriptor::GetOpen>("open"),
-                      InstanceMethod<&Descriptor::Close>("close")});
+                     {InstanceAccessor<&Descriptor::GetNumber>("number"),
+                      InstanceAccessor<&Descriptor::GetOpen>("open"), InstanceMethod<&Descriptor::Close>("close")});
 }
 
 Napi::Object InitDescriptor(Napi::Env env, Napi::Object exports) {

@@ -1,5 +1,5 @@
-// An owned file descriptor as a JavaScript object: closed once, by close() or by the garbage collector; using or closing it
-// a second time throws. No raw number crosses an await (security N3).
+// An owned file descriptor as a JavaScript object: closed once, by close() or by the garbage collector; using or
+// closing it a second time throws. No raw number crosses an await (security N3).
 #pragma once
 
 #include "addon.h"

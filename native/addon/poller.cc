@@ -3,8 +3,7 @@
 namespace tscontain {
 
 // Detach frees it, and may come after the instance data is dropped.
-static void KeepUntilDetach(Napi::Env, Pollers*) {
-}
+static void KeepUntilDetach(Napi::Env, Pollers*) {}
 
 void Pollers::Attach(Napi::Env env) {
   auto* pollers = new Pollers();

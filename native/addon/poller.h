@@ -10,8 +10,8 @@ namespace tscontain {
 
 class Poller;
 
-// Every poller of an environment. libuv insists that no handle is left when a worker's loop is closed, so they are closed
-// from a cleanup hook that the environment waits for.
+// Every poller of an environment. libuv insists that no handle is left when a worker's loop is closed, so they are
+// closed from a cleanup hook that the environment waits for.
 class Pollers {
 public:
   static void Attach(Napi::Env env);

@@ -1,5 +1,5 @@
-// Starts the launcher: embedded here, run from a sealed memfd, so that there is no file to find, to trust or to overwrite
-// (security C3, M6). One for the whole Node process; each environment gets a connection of its own.
+// Starts the launcher: embedded here, run from a sealed memfd, so that there is no file to find, to trust or to
+// overwrite (security C3, M6). One for the whole Node process; each environment gets a connection of its own.
 #include "addon.h"
 #include "descriptor.h"
 #include <cerrno>
@@ -49,8 +49,8 @@ int MakeProgram() {
   return -1;
 }
 
-// vfork: the child borrows Node's memory instead of copying the page tables of a large heap, and does nothing but system
-// calls. All signals are blocked meanwhile, so that no handler of Node's runs in it.
+// vfork: the child borrows Node's memory instead of copying the page tables of a large heap, and does nothing but
+// system calls. All signals are blocked meanwhile, so that no handler of Node's runs in it.
 __attribute__((noinline)) pid_t Execute(int program, int socket) {
   char name[] = "tscontain";
   char* const argv[] = {name, nullptr};

@@ -1,5 +1,5 @@
-// One end of a pipe, or the master of a terminal, on the event loop: reads when asked, writes what fits, never blocks. The
-// JavaScript side (lib/launcher/stream.ts) makes streams of it, and only where someone wants one.
+// One end of a pipe, or the master of a terminal, on the event loop: reads when asked, writes what fits, never blocks.
+// The JavaScript side (lib/launcher/stream.ts) makes streams of it, and only where someone wants one.
 #include "addon.h"
 #include "descriptor.h"
 #include "poller.h"
@@ -33,7 +33,8 @@ public:
     readable_ = Napi::Persistent(info[1].As<Napi::Function>());
     writable_ = Napi::Persistent(info[2].As<Napi::Function>());
     int error = 0;
-    poller_ = Poller::Open(info.Env(), fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
+    poller_ = Poller::Open(
+        info.Env(), fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
     if (!poller_) {
       ThrowErrno(info.Env(), "epoll_ctl", error);
       return;

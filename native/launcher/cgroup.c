@@ -32,8 +32,8 @@ long cgroup_remove(int base, const char* name) {
   return sys(unlinkat, base, name, AT_REMOVEDIR);
 }
 
-// cgroup.kill (Linux 5.14) takes the whole subtree, also against a fork bomb. A v1 directory, or an older kernel, has no
-// such file; there the death of init, which ends the pid namespace, does the same for what runs in the container.
+// cgroup.kill (Linux 5.14) takes the whole subtree, also against a fork bomb. A v1 directory, or an older kernel, has
+// no such file; there the death of init, which ends the pid namespace, does the same for what runs in the container.
 void cgroup_kill(int dir) {
   write_file(dir, "cgroup.kill", "1", 1);
 }

@@ -129,7 +129,8 @@ static long map_ids(struct creation* creation) {
   return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, "uid_map") : 0;
 }
 
-// Steps that need the host's privileges, above all mounts shifted into the container's ids. What they open goes to init.
+// Steps that need the host's privileges, above all mounts shifted into the container's ids. What they open goes to
+// init.
 static long run_host_steps(struct creation* creation, const struct blob* steps) {
   struct container* c = creation->container;
   reset_context(&context, &failure);

@@ -89,7 +89,8 @@ void give_up(struct container* c) {
 
 // ---- out of memory
 
-// The kernel has killed one process of the container, or is about to. The others go with it: half a job is worse than none.
+// The kernel has killed one process of the container, or is about to. The others go with it: half a job is worse than
+// none.
 void on_oom(struct container* c) {
   u64 count;
   bool v2 = c->oom_counter < 0;
@@ -141,6 +142,7 @@ static void reclaim_directory(int base, bool cgroup, u64* removed) {
 
 void on_reclaim(int client, u64 request) {
   u64 removed = 0;
+  configure_again(); // another launcher may have removed, and made again, a base that nothing of ours was in
   for (int h = 0; h < hierarchy_count; h++)
     if (hierarchies[h].base >= 0)
       reclaim_directory(hierarchies[h].base, true, &removed);

@@ -5,9 +5,9 @@ static size_t group_name(char name[32], u64 number) {
   return number_append(name, 32, text_append(name, 32, 0, "x"), number);
 }
 
-// A cgroup of its own for one exec, so that all that it starts can be ended, wherever it hides. It belongs to the container's
-// root for one purpose: clone3(CLONE_INTO_CGROUP) by init asks for write access to `cgroup.procs` of both ends. Inside, the
-// cgroup file system is mounted read-only, so nothing there can use that.
+// A cgroup of its own for one exec, so that all that it starts can be ended, wherever it hides. It belongs to the
+// container's root for one purpose: clone3(CLONE_INTO_CGROUP) by init asks for write access to `cgroup.procs` of both
+// ends. Inside, the cgroup file system is mounted read-only, so nothing there can use that.
 void on_group(int client, struct container* c, u64 request) {
   int h = unified();
   long rc = -ENOENT, dir = -1;

@@ -4,7 +4,8 @@
 static char prefix[NAME_LENGTH];
 static size_t prefix_length;
 
-// Field 22 of /proc/<pid>/stat, after the last parenthesis, since the name before it may hold anything (proc_pid_stat(5)).
+// Field 22 of /proc/<pid>/stat, after the last parenthesis, since the name before it may hold anything
+// (proc_pid_stat(5)).
 static u64 start_time(const char* path) {
   char stat[1024];
   long n = read_file(AT_FDCWD, path, stat, sizeof stat);

@@ -1,5 +1,5 @@
-// Pid 1 of a container: runs the plan, then starts what Node asks for, reaps everything, and reports. It never executes a
-// program with its own privileges, and what it forks starts from the frozen profile that comes with each request.
+// Pid 1 of a container: runs the plan, then starts what Node asks for, reaps everything, and reports. It never executes
+// a program with its own privileges, and what it forks starts from the frozen profile that comes with each request.
 #include "init.h"
 #include <linux/sched.h>
 #include <linux/time_types.h>
@@ -46,7 +46,8 @@ static void report_failure(u16 op, u64 exec, long error) {
   send_record(container, op, 4, ints, 1, &text, 0, 0);
 }
 
-// ---- start -----------------------------------------------------------------------------------------------------------
+// ---- start
+// -----------------------------------------------------------------------------------------------------------
 
 // Waits for the launcher: the id maps are written by then, and the mounts that only it could make have come.
 static void receive_plan(long joined) {
@@ -91,7 +92,8 @@ static void use_own_null(void) {
     sys(dup3, null, fd, O_CLOEXEC);
 }
 
-// ---- exec ------------------------------------------------------------------------------------------------------------
+// ---- exec
+// ------------------------------------------------------------------------------------------------------------
 
 struct request {
   u64 number, flags, columns, rows, owner;
@@ -99,8 +101,8 @@ struct request {
   int cgroup;
 };
 
-// A terminal of the container's own devpts: verified to be one (5:2), its other side taken from the descriptor and not by
-// name (TIOCGPTPEER), so that no link in the image can stand in for it.
+// A terminal of the container's own devpts: verified to be one (5:2), its other side taken from the descriptor and not
+// by name (TIOCGPTPEER), so that no link in the image can stand in for it.
 static long open_terminal(const struct request* request) {
   int devpts = slot_fd(&context, SLOT_PTMX);
   long master = devpts < 0 ? -EBADF : open_beneath(devpts, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0, 0);
@@ -134,8 +136,8 @@ static _Noreturn void run_child(const struct blob* steps) {
   exit_now(127);
 }
 
-// CLONE_VFORK without CLONE_VM: init waits until the program runs or the plan has failed, and reads the failure from the
-// one page they share. The child's memory is a copy, so after it has dropped its privileges it cannot reach init's.
+// CLONE_VFORK without CLONE_VM: init waits until the program runs or the plan has failed, and reads the failure from
+// the one page they share. The child's memory is a copy, so after it has dropped its privileges it cannot reach init's.
 static long start_child(const struct request* request) {
   struct clone_args args = {.flags = CLONE_VFORK, .exit_signal = SIGCHLD};
   if (request->cgroup >= 0) {
@@ -197,7 +199,8 @@ static void on_signal(u64 number, u64 signal) {
       sys(kill, execs[i].pid, signal); // our own child, not reaped: the number is still its
 }
 
-// ---- reaping ---------------------------------------------------------------------------------------------------------
+// ---- reaping
+// ---------------------------------------------------------------------------------------------------------
 
 static void report_exit(const struct running* exec, int status, const struct usage* usage) {
   if (exec->file) { // a file operation that died before it could answer
@@ -235,7 +238,8 @@ static void reap(void) {
       }
 }
 
-// ---- the loop --------------------------------------------------------------------------------------------------------
+// ---- the loop
+// --------------------------------------------------------------------------------------------------------
 
 static void on_message(struct message* message) {
   const struct record* r = &message->record;

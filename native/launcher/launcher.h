@@ -1,5 +1,5 @@
-// The launcher: one process for one Node process. It makes cgroups and namespaces, starts the init of each container, and
-// removes everything when a container ends or Node is gone.
+// The launcher: one process for one Node process. It makes cgroups and namespaces, starts the init of each container,
+// and removes everything when a container ends or Node is gone.
 #pragma once
 
 #include "steps.h"
@@ -21,8 +21,8 @@ struct hierarchy {
 extern struct hierarchy hierarchies[MAX_HIERARCHIES];
 extern int hierarchy_count;
 
-long cgroup_make(int hierarchy, const char* name);   // a descriptor of the new directory
-long cgroup_remove(int base, const char* name);      // 0, or -EBUSY while something is in it
+long cgroup_make(int hierarchy, const char* name);           // a descriptor of the new directory
+long cgroup_remove(int base, const char* name);              // 0, or -EBUSY while something is in it
 long cgroup_watch_oom(int hierarchy, int dir, int* counter); // a descriptor that polls ready at an OOM kill
 void cgroup_kill(int dir);
 

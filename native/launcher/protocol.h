@@ -7,7 +7,7 @@ enum message_op {
 
   // Node to launcher
   MSG_CONNECT = 10, // on the control socket only; fd: a client's socket
-  MSG_HELLO = 11,   // ints: first id, number and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state dir
+  MSG_HELLO = 11,   // ints: first id, count and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state
   MSG_CREATE = 12,  // ints: id, clone flags, hierarchy mask, map mode; blobs: writes, host steps, init steps
   MSG_KILL = 13,    // ints: id
   MSG_STATS = 14,   // ints: id, request

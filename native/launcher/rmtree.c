@@ -13,8 +13,8 @@ long remove_tree(int dir, const char* name, int depth) {
   long rc = sys(unlinkat, dir, name, 0);
   if (rc != -EISDIR && rc != -EPERM)
     return rc;
-  long fd = open_beneath(dir, name, O_DIRECTORY | O_NOFOLLOW, 0,
-                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+  long fd =
+      open_beneath(dir, name, O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
   if (fd < 0)
     return fd;
   _Alignas(8) char buf[2048];

@@ -12,9 +12,9 @@ static void set_soft_limit(u64 resource, u64 most) {
   sys(prlimit64, 0, resource, limit, 0);
 }
 
-// What every process below takes over, and what no step of a plan sets again: Node may run without address randomisation
-// (setarch -R), with a stack that changes the memory layout, or spared by the out-of-memory killer, which would spare what
-// runs in a container too, and its limit would end nothing (proc_pid_oom_score_adj(5)).
+// What every process below takes over, and what no step of a plan sets again: Node may run without address
+// randomisation (setarch -R), with a stack that changes the memory layout, or spared by the out-of-memory killer, which
+// would spare what runs in a container too, and its limit would end nothing (proc_pid_oom_score_adj(5)).
 static void reset_inherited(void) {
   sys(personality, 0);
   sys(prctl, PR_SET_TIMERSLACK, DEFAULT_SLACK_NS, 0, 0, 0);
@@ -27,8 +27,8 @@ static void reset_inherited(void) {
 
 static void become_quiet(void) {
   sys(close_range, CONTROL_FD + 1, ~0u, 0);
-  // Nobody may look into it or trace it. An ordinary user's launcher stays as it is: the kernel gives the id map files of a
-  // process that is not dumpable to root, and its child's must be written. What could look in is that same user.
+  // Nobody may look into it or trace it. An ordinary user's launcher stays as it is: the kernel gives the id map files
+  // of a process that is not dumpable to root, and its child's must be written. What could look in is that same user.
   if (sys(geteuid) == 0)
     sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   sys(prctl, PR_SET_NAME, "tscontain", 0, 0, 0);
@@ -36,8 +36,8 @@ static void become_quiet(void) {
   sys(chdir, "/");
   sys(umask, 0);
   sys(setpriority, 0, 0, 0);
-  // Woken by a message, a batch process takes a free processor, but never preempts Node in the middle of its turn of the
-  // event loop (sched(7)). Programs go back to the normal policy before they are executed.
+  // Woken by a message, a batch process takes a free processor, but never preempts Node in the middle of its turn of
+  // the event loop (sched(7)). Programs go back to the normal policy before they are executed.
   int priority = 0;
   sys(sched_setscheduler, 0, SCHED_BATCH, &priority);
   u64 all = ~(u64)0;
@@ -49,7 +49,8 @@ static void become_quiet(void) {
       sys(dup3, null, fd, 0);
   if (null > 2)
     sys(close, null);
-  // Without a connection this is not a launcher: a program of a container was given its own starter's name (/proc/self/exe).
+  // Without a connection this is not a launcher: a program of a container was given its own starter's name
+  // (/proc/self/exe).
   if (sys(fcntl, CONTROL_FD, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */) < 0)
     exit_now(1);
 }
@@ -59,7 +60,8 @@ __attribute__((used)) _Noreturn void start(void) {
   launcher_main(CONTROL_FD);
 }
 
-// The kernel starts a program with the stack pointer aligned to 16 and no return address; C expects the state after a call.
+// The kernel starts a program with the stack pointer aligned to 16 and no return address; C expects the state after a
+// call.
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start:\n  xor %ebp, %ebp\n  and $-16, %rsp\n  call start\n");
 #else

@@ -1,5 +1,5 @@
-// Steps that build the mount tree. Everything is mounted by descriptor with the mount API of Linux 5.2: a path is resolved
-// once, to a descriptor, and what was checked is what is used (security rule 1 and 2).
+// Steps that build the mount tree. Everything is mounted by descriptor with the mount API of Linux 5.2: a path is
+// resolved once, to a descriptor, and what was checked is what is used (security rule 1 and 2).
 #include "steps.h"
 #include <linux/openat2.h>
 
@@ -73,14 +73,13 @@ long step_fsmount(struct plan_context* context, const struct record* step) {
   return set_slot(context, step->ints[0], mount);
 }
 
-// ints: slot, how (1 recursive, 2 without the id shift where the file system cannot), set, clear, propagation, slot of a user
-// namespace or all ones; blobs: path or empty
+// ints: slot, how (1 recursive, 2 without the id shift where the file system cannot), set, clear, propagation, slot of
+// a user namespace or all ones; blobs: path or empty
 long step_mount_setattr(struct plan_context* context, const struct record* step) {
   int fd = slot_fd(context, step->ints[0]);
   if (fd == -EBADF)
     return -EBADF;
-  struct mount_attributes attributes = {
-      .set = step->ints[2], .clear = step->ints[3], .propagation = step->ints[4]};
+  struct mount_attributes attributes = {.set = step->ints[2], .clear = step->ints[3], .propagation = step->ints[4]};
   if (step->ints[5] != ~(u64)0) {
     int userns = slot_fd(context, step->ints[5]);
     if (userns < 0)
@@ -169,8 +168,7 @@ static long open_target(int root, const char* path, bool directory) {
   long made = sys(openat, parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (made >= 0)
     sys(close, made);
-  long fd = made < 0 && made != -EEXIST ? made
-                                        : open_beneath((int)parent, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_SETUP);
+  long fd = made < 0 && made != -EEXIST ? made : open_beneath((int)parent, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_SETUP);
   sys(close, parent);
   struct stat_facts facts;
   if (fd >= 0 && stat_of((int)fd, "", AT_EMPTY_PATH, &facts) == 0 && (facts.mode & S_IFMT) == S_IFDIR) {
@@ -198,9 +196,9 @@ long step_move_mount(struct plan_context* context, const struct record* step) {
   return rc;
 }
 
-// Hides a path if it is there. ints: dir, slot of the null device, slot of an empty directory, mode (0 hide, 1 read-only);
-// blobs: path. What is not there needs no mask; a mask that cannot be made is fatal. The two sources are attached already: a
-// detached mount cannot be copied before Linux 6.15.
+// Hides a path if it is there. ints: dir, slot of the null device, slot of an empty directory, mode (0 hide, 1
+// read-only); blobs: path. What is not there needs no mask; a mask that cannot be made is fatal. The two sources are
+// attached already: a detached mount cannot be copied before Linux 6.15.
 long step_mask(struct plan_context* context, const struct record* step) {
   int root = slot_fd(context, step->ints[0]);
   if (root < 0)
@@ -214,7 +212,8 @@ long step_mask(struct plan_context* context, const struct record* step) {
   long rc = stat_of((int)target, "", AT_EMPTY_PATH, &facts);
   bool directory = rc == 0 && (facts.mode & S_IFMT) == S_IFDIR;
   long from = step->ints[3] == 1 ? target : slot_fd(context, step->ints[directory ? 2 : 1]);
-  long mount = rc < 0 ? rc : sys(open_tree, from, "", 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+  long mount =
+      rc < 0 ? rc : sys(open_tree, from, "", 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
   if (mount >= 0) {
     struct mount_attributes attributes = {.set = 1 | 2 | 8}; // read-only, nosuid, noexec
     if (step->ints[3] == 1 || directory)
@@ -230,9 +229,9 @@ long step_mask(struct plan_context* context, const struct record* step) {
   return rc;
 }
 
-// ints: slot of the new root. pivot_root(2), "pivot_root(".", ".")": the old root ends on top of the new one and is detached
-// from there, so that no directory for it is ever needed and no moment exists in which it could be reached by name. The
-// stage lies over the old root, and umount2 takes the topmost first: hence two of them, exactly.
+// ints: slot of the new root. pivot_root(2), "pivot_root(".", ".")": the old root ends on top of the new one and is
+// detached from there, so that no directory for it is ever needed and no moment exists in which it could be reached by
+// name. The stage lies over the old root, and umount2 takes the topmost first: hence two of them, exactly.
 long step_pivot_root(struct plan_context* context, const struct record* step) {
   int fd = slot_fd(context, step->ints[0]);
   long rc = fd < 0 ? -EBADF : sys(fchdir, fd);
@@ -344,8 +343,8 @@ long step_fchdir(struct plan_context* context, const struct record* step) {
   return fd < 0 ? -EBADF : sys(fchdir, fd);
 }
 
-// ints: slot. Host side: the container's private directory on disk, with `upper` and `work` in it, owned by the container's
-// root; the slot gets a detached mount of it.
+// ints: slot. Host side: the container's private directory on disk, with `upper` and `work` in it, owned by the
+// container's root; the slot gets a detached mount of it.
 long step_state_directory(struct plan_context* context, const struct record* step) {
   if (context->state_dir < 0 || !context->state_name)
     return -EBADF;

@@ -40,8 +40,8 @@ long step_unshare(struct plan_context* context, const struct record* step) {
   return sys(unshare, step->ints[0]);
 }
 
-// "0" written by the process itself, into the `tasks` file of a v1 hierarchy: the one form of migration that does not take
-// the kernel's global threadgroup lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start). ints: slot of that file
+// "0" written by the process itself, into the `tasks` file of a v1 hierarchy: the one form of migration that does not
+// take the kernel's global threadgroup lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start). ints: slot of that file
 long step_join_cgroup(struct plan_context* context, const struct record* step) {
   int fd = slot_fd(context, step->ints[0]);
   long rc = fd < 0 ? -EBADF : sys(write, fd, "0", 1);
@@ -222,7 +222,8 @@ long step_reset_signals(struct plan_context* context, const struct record* step)
   return sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
 }
 
-// ints: make it if missing; blobs: path. The directory must lie in the new root: getcwd(2) gives a path that starts with
+// ints: make it if missing; blobs: path. The directory must lie in the new root: getcwd(2) gives a path that starts
+// with
 // "(unreachable)" for one that does not.
 long step_change_directory(struct plan_context* context, const struct record* step) {
   const char* path = step->blobs[0].data;
@@ -253,8 +254,8 @@ static u64 split_strings(const struct blob* strings, u64 count, u64 at) {
   return next >= end ? at : 0;
 }
 
-// Which of the three reasons of execve(2)'s ENOENT it was: the file is there, so what is missing is what its first line or
-// its ELF header names.
+// Which of the three reasons of execve(2)'s ENOENT it was: the file is there, so what is missing is what its first line
+// or its ELF header names.
 static void explain_missing_interpreter(struct plan_context* context, const char* path) {
   char head[128] = {0};
   long fd = sys(openat, AT_FDCWD, path, O_CLOEXEC | O_NONBLOCK, 0);
@@ -289,8 +290,8 @@ static long exec_file(struct plan_context* context, const char* path, char** arg
   return rc;
 }
 
-// ints: number of arguments, of variables; blobs: program, arguments, variables, search path (empty: the name is a path).
-// The search is execvp(3)'s: EACCES is remembered while later directories are tried.
+// ints: number of arguments, of variables; blobs: program, arguments, variables, search path (empty: the name is a
+// path). The search is execvp(3)'s: EACCES is remembered while later directories are tried.
 long step_exec(struct plan_context* context, const struct record* step) {
   u64 env_at = split_strings(&step->blobs[1], step->ints[0], 0);
   if (!env_at || !split_strings(&step->blobs[2], step->ints[1], env_at))

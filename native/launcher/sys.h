@@ -1,5 +1,6 @@
-// Raw system calls, without a C library: the launcher and init are a few dozen kilobytes of address space, which is what
-// makes forking them cheap, and there is no library whose environment variables or caches could change what they do.
+// Raw system calls, without a C library: the launcher and init are a few dozen kilobytes of address space, which is
+// what makes forking them cheap, and there is no library whose environment variables or caches could change what they
+// do.
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +14,8 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t i64;
 
-// Newer than the oldest headers that we build with (Linux 5.10); the numbers are the same on every architecture we know.
+// Newer than the oldest headers that we build with (Linux 5.10); the numbers are the same on every architecture we
+// know.
 #ifndef __NR_close_range
 #define __NR_close_range 436
 #endif
@@ -40,10 +42,7 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
   register long x3 __asm__("x3") = d;
   register long x4 __asm__("x4") = e;
   register long x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory");
+  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 #else
 #error "tscontain knows x86_64 and aarch64"

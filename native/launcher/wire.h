@@ -4,8 +4,8 @@
 //   u64 ints[nints]
 //   nblobs times: u32 length | u32 0 | bytes | NUL | zero to the next multiple of 8
 //
-// A plan is a blob that holds records. lib/launcher/wire.ts is the other half. Nothing read here is trusted: every length
-// is checked against what is left, so that a wrong message is refused, never misread.
+// A plan is a blob that holds records. lib/launcher/wire.ts is the other half. Nothing read here is trusted: every
+// length is checked against what is left, so that a wrong message is refused, never misread.
 #pragma once
 
 #include "sys.h"
@@ -49,7 +49,8 @@ struct message {
   size_t mapped_size;
 };
 
-// 1: a message, 0: the peer is gone, negative: error (-EBADMSG: malformed). The caller owns fds and calls release_message.
+// 1: a message, 0: the peer is gone, negative: error (-EBADMSG: malformed). The caller owns fds and calls
+// release_message.
 int receive_message(int socket, char* buf, size_t cap, int flags, struct message* message);
 void release_message(struct message* message);
 // Sends one encoded record; long ones travel in a sealed memfd.

@@ -7,5 +7,5 @@ export { simulate } from './bpf.js';
 export { compileSeccomp, compileSeccompCached } from './compile.js';
 export { defaultProfile } from './default.js';
 export { dockerProfile } from './docker.js';
-export { validateProfile } from './profile.js';
 export type * from './profile.js';
+export { validateProfile } from './profile.js';

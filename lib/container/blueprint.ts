@@ -1,0 +1,101 @@
+/** Settings and what is known of their sources, worked out to the last step and the last limit: what a container is made from. */
+
+import { randomBytes } from 'node:crypto';
+import { release } from 'node:os';
+import { isRoot } from '../host/configuration.js';
+import { withFault } from '../plan/fault.js';
+import type { Step } from '../plan/step.js';
+import {
+  type CgroupWrite,
+  cgroupLayout,
+  explicitUnsupported,
+  type Limits,
+  limitWrites,
+  requiredHierarchies,
+  type Unenforceable,
+  unenforceable,
+} from '../primitives/cgroup/index.js';
+import { compileSeccompCached } from '../primitives/seccomp/index.js';
+import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
+import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
+import type { ContainerSettings } from './settings.js';
+import type { SourceFacts } from './sources.js';
+
+/** Everything that a container is made from, before anything is started. */
+export interface Blueprint {
+  readonly id: string;
+  readonly hostname: string;
+  readonly ids: IdMode;
+  readonly steps: ContainerSteps;
+  readonly writes: readonly CgroupWrite[];
+  readonly hierarchies: readonly number[];
+  readonly profile: ProcessProfile;
+  /** Default limits that this host cannot enforce. */
+  readonly relaxed: readonly Unenforceable[];
+}
+
+const [major = '5', minor = '15'] = release().split('.');
+const kernel = [Number.parseInt(major, 10), Number.parseInt(minor, 10)] as const;
+const shortId = 6;
+
+/**
+ * Settings and what is known of their sources, as a blueprint.
+ * @throws UnsupportedError for a limit that was asked for and cannot be enforced here
+ */
+export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
+  const layout = cgroupLayout();
+  const id = randomBytes(shortId).toString('hex');
+  const hostname = settings.hostname ?? id;
+  const ids: IdMode = isRoot() ? 'range' : 'single';
+  const { explicit } = settings.limits;
+  const limits = facts.limits;
+  const asked = Object.fromEntries(Object.entries(limits).filter(([name]) => explicit.has(name))) as Limits;
+  const unsupported = explicitUnsupported(layout, asked);
+  if (unsupported) throw unsupported;
+  const relaxed = unenforceable(layout, limits);
+  const missing = new Set<string>(relaxed.map(({ limit }) => limit));
+  const enforced = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
+  // Init is a process of the container too, and not one of the caller's.
+  const counted = enforced.pids === undefined ? enforced : { ...enforced, pids: enforced.pids + 1 };
+  const steps = compileContainer({ settings, facts, hostname, ids });
+  return {
+    id,
+    hostname,
+    ids,
+    steps: { host: withFault('launcher', steps.host), container: withFault('init', steps.container) },
+    writes: limitWrites(layout, counted),
+    hierarchies: requiredHierarchies(layout, counted),
+    profile: {
+      capabilities: settings.capabilities,
+      seccomp: compileSeccompCached(settings.seccomp, {
+        arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+        capabilities: settings.capabilities,
+        kernel,
+      }),
+      openFiles: settings.limits.openFiles,
+      fileSize: settings.limits.fileSize,
+      setGroups: ids === 'range',
+    },
+    relaxed,
+  };
+}
+
+/** The steps of a process, for a plan that is only shown. */
+export function describeProcess(
+  blueprint: Blueprint,
+  argv: readonly string[],
+  identity: ProcessIdentity,
+  cwd: string,
+): Step[] {
+  return compileProcess({
+    profile: blueprint.profile,
+    identity,
+    argv,
+    env: [],
+    cwd,
+    tty: false,
+    stdin: 'null',
+    stdout: 'stdout pipe',
+    stderr: 'stderr pipe',
+  });
+}
