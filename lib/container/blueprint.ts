@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { release } from 'node:os';
 import { isRoot } from '../host/configuration.js';
-import { withFault } from '../plan/fault.js';
+import { withFaultInParts } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
 import {
   type CgroupWrite,
@@ -62,7 +62,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     id,
     hostname,
     ids,
-    steps: { host: withFault('launcher', steps.host), container: withFault('init', steps.container) },
+    steps: { host: withFaultInParts('launcher', steps.host), container: withFaultInParts('init', steps.container) },
     writes: limitWrites(layout, counted),
     hierarchies: requiredHierarchies(layout, counted),
     profile: {

@@ -36,6 +36,7 @@ export function stepError(steps: readonly Step[], failure: StepFailure, doing: s
 }
 
 function stepHint(step: Step, errno: string): string | undefined {
+  if (errno === 'ENOSPC') return 'storage.size or storage.inodes is too small for what the container itself needs';
   switch (step.kind) {
     case 'openTree':
       if (errno === 'ENOENT') return `${step.path} does not exist on the host`;
@@ -48,10 +49,11 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'moveMount':
     case 'makeDirectory':
       if (errno === 'ELOOP') return 'the path leads through a symbolic link of the image, which is not followed';
-      if (errno === 'ENOTDIR') return 'a part of the path is a file, or a file is mounted on a directory';
+      if (errno === 'ENOTDIR') {
+        return 'a part of the path is a file or a symbolic link, neither is followed; or a file is mounted on a directory';
+      }
       if (errno === 'EISDIR') return 'a file cannot be mounted over a directory';
       if (errno === 'EROFS') return 'the target does not exist, and its directory is read-only: choose another target';
-      if (errno === 'ENOSPC') return 'storage.size or storage.inodes is too small for what the container itself needs';
       break;
     case 'changeDirectory':
       if (errno === 'ENOENT') return 'the working directory does not exist in the container';

@@ -6,14 +6,14 @@
 import { AbortedError, TscontainError } from '../errors.js';
 import { hostStatFiles, launcherConfiguration } from '../host/configuration.js';
 import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
-import { type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
+import { type EncodedParts, type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import { type CgroupLayout, type ContainerStats, cgroupLayout, parseStats } from '../primitives/cgroup/index.js';
 import type { Blueprint } from './blueprint.js';
 import { creationError, stepError } from './failure.js';
-import { flatten, namespaces } from './plan/compile.js';
+import { flatten, namespaces, type Parts } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity } from './plan/process.js';
 import { ContainerProcess, type ProcessHost } from './process.js';
 import type { ExitReason, Usage } from './result.js';
@@ -116,8 +116,8 @@ export class Instance {
         hierarchies: blueprint.hierarchies,
         singleId: blueprint.ids === 'single',
         writes,
-        hostSteps: encodeFragments(blueprint.steps.host, slots),
-        initSteps: encodeFragments(blueprint.steps.container, slots),
+        host: encodeParts(blueprint.steps.host, slots),
+        init: encodeParts(blueprint.steps.container, slots),
         socket: this.#init.peer,
       },
       {
@@ -286,7 +286,7 @@ export class Instance {
       stderr,
       ...environment,
     });
-    const steps = withFault('process', [compiled]).flat();
+    const steps = withFault('process', compiled);
     const request: StartRequest = {
       steps: encodeSteps(steps),
       terminal: settings.tty,
@@ -439,4 +439,8 @@ export class Instance {
     this.#idle = idle;
     if (!this.#isGone) this.#launcher.idle(idle);
   }
+}
+
+function encodeParts(parts: Parts, slots: SlotNumbers): EncodedParts {
+  return { common: encodeFragments(parts.common, slots), own: encodeFragments(parts.own, slots) };
 }

@@ -38,6 +38,12 @@ export interface ContainerListener {
   oom(): void;
 }
 
+/** Steps as bytes: those that containers of one kind have in common, byte for byte, and the container's own. */
+export interface EncodedParts {
+  readonly common: Uint8Array;
+  readonly own: Uint8Array;
+}
+
 /** Asks the launcher to make a container. */
 export interface CreateRequest {
   readonly cloneFlags: number;
@@ -50,8 +56,8 @@ export interface CreateRequest {
     readonly value: string;
     readonly optional: boolean;
   }[];
-  readonly hostSteps: Uint8Array;
-  readonly initSteps: Uint8Array;
+  readonly host: EncodedParts;
+  readonly init: EncodedParts;
   /** Init's end of the container's socket. */
   readonly socket: Descriptor;
 }
@@ -103,7 +109,7 @@ export class Launcher {
     const bytes = encodeRecord(
       message.CREATE,
       [id, request.cloneFlags, mask, request.singleId ? 1 : 0],
-      [writes.bytes(), request.hostSteps, request.initSteps],
+      [writes.bytes(), request.host.common, request.init.common, request.host.own, request.init.own],
     );
     this.#containers.set(id, listener);
     this.#hold();

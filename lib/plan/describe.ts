@@ -114,8 +114,8 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('ioctl', 'take the terminal as the controlling one'), manual: 'TIOCSCTTY(2const)' };
     case 'closeRange':
       return page('close_range', `close every descriptor from ${step.first} on`);
-    case 'resetSignals':
-      return { ...page('rt_sigaction', 'default every signal, block none'), manual: 'sigaction(2)' };
+    case 'unblockSignals':
+      return { ...page('rt_sigprocmask', 'block no signal (each is at its default)'), manual: 'sigprocmask(2)' };
     case 'changeDirectory':
       return page('chdir', `work in ${step.path}`, step.path);
     case 'exec':

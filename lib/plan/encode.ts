@@ -41,7 +41,7 @@ export const stepOp = {
   setsid: 37,
   controllingTty: 38,
   closeRange: 39,
-  resetSignals: 40,
+  unblockSignals: 40,
   exec: 41,
 } as const satisfies Record<Step['kind'], number>;
 
@@ -200,7 +200,7 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'sessionKeyring':
     case 'scheduling':
     case 'setsid':
-    case 'resetSignals':
+    case 'unblockSignals':
       return writer.put(op, []);
   }
 }

@@ -32,8 +32,16 @@ export function injectFault(fault: Fault | undefined): void {
   current = fault;
 }
 
-/** The fragments of a part as they are to be run: the very same ones, unless a test has injected a fault. */
-export function withFault(part: PlanPart, fragments: readonly (readonly Step[])[]): readonly (readonly Step[])[] {
-  if (current?.part !== part) return fragments;
-  return [fragments.flat().with(current.index, current.replacement)];
+/** The steps of a part as they are to be run: the very same ones, unless a test has injected a fault. */
+export function withFault(part: PlanPart, steps: readonly Step[]): readonly Step[] {
+  return current?.part === part ? steps.with(current.index, current.replacement) : steps;
+}
+
+/** The same for a part that is made of fragments; with a fault, nothing of it is common to other containers. */
+export function withFaultInParts<T extends { common: readonly (readonly Step[])[]; own: readonly (readonly Step[])[] }>(
+  part: PlanPart,
+  parts: T,
+): T | { common: []; own: readonly (readonly Step[])[] } {
+  if (current?.part !== part) return parts;
+  return { common: [], own: [withFault(part, [...parts.common, ...parts.own].flat())] };
 }

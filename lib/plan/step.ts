@@ -113,7 +113,7 @@ export type Step =
   | { readonly kind: 'setsid' }
   | { readonly kind: 'controllingTty'; readonly slot: Slot }
   | { readonly kind: 'closeRange'; readonly first: number }
-  | { readonly kind: 'resetSignals' }
+  | { readonly kind: 'unblockSignals' }
   | { readonly kind: 'changeDirectory'; readonly path: string }
   | {
       readonly kind: 'exec';

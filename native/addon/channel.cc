@@ -216,8 +216,8 @@ private:
     if (events & UV_WRITABLE)
       Flush();
     if (failed) {
-      // A peer that is gone and has not read everything is an error of the socket, which libuv gives up on; what the peer
-      // has sent before, such as why it ended, is there nevertheless.
+      // A peer that is gone and has not read everything is an error of the socket, which libuv gives up on; what the
+      // peer has sent before, such as why it ended, is there nevertheless.
       while (fd_ >= 0 && Receive()) {
       }
       if (fd_ >= 0)

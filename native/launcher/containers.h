@@ -17,10 +17,9 @@ struct container {
   int setup;  // socket to init
   int mounts; // its mount namespace, held so that taking it apart is not part of init's exit
   long range;
-  // What a spare was made for; a request with the same three can have it.
   u64 clone_flags;
-  u32 mask;
-  u64 map_mode;
+  u32 mask;     // hierarchies it has a cgroup in
+  u64 map_mode; // 0: a range of ids, 1: only the caller's own
   int dirs[MAX_HIERARCHIES];
   int oom, oom_counter;
   bool stored; // has a directory on disk
@@ -65,11 +64,18 @@ struct creation {
   long error;
   const char* text;
 };
+// What containers of one kind have in common, steps included.
+struct recipe {
+  u64 clone_flags;
+  u32 mask;
+  u64 map_mode;
+  struct blob host, init;
+};
 void on_create(int client, struct message* message);
-struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode);
-long give_birth(struct creation* creation, const struct blob* writes);
-struct container* take_spare(u64 clone_flags, u32 mask, u64 map_mode);
-void expect_another(const struct container* c);
+struct container* new_container(const struct recipe* recipe);
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes);
+struct container* take_spare(const struct recipe* recipe);
+void expect_another(const struct recipe* recipe);
 void make_spare(void);
 void give_up_spares(void);
 void spare_died(void);

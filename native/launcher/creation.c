@@ -171,7 +171,7 @@ static long send_slots(struct creation* creation) {
   return rc < 0 ? fail(creation, STAGE_START, 0, rc, "") : 0;
 }
 
-struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) {
+struct container* new_container(const struct recipe* recipe) {
   int i = 0;
   while (i < MAX_CONTAINERS && containers[i].state != FREE)
     i++;
@@ -183,9 +183,9 @@ struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) {
   *c = (struct container){
       .state = SPARE,
       .client = -1,
-      .clone_flags = clone_flags,
-      .mask = mask,
-      .map_mode = map_mode,
+      .clone_flags = recipe->clone_flags,
+      .mask = recipe->mask,
+      .map_mode = recipe->map_mode,
       .setup = -1,
       .mounts = -1,
       .oom = -1,
@@ -198,8 +198,20 @@ struct container* new_container(u64 clone_flags, u32 mask, u64 map_mode) {
   return c;
 }
 
-// Everything about a container that does not depend on what will run in it; with the limits, if they are known already.
-long give_birth(struct creation* creation, const struct blob* writes) {
+// Mounts and steps for init: first what the container has in common with others, then what is its own.
+static long hand_over(struct creation* creation, u32 index, const struct blob* host, const struct blob* init, u16 op,
+                      const int* socket) {
+  long rc = run_host_steps(creation, host);
+  creation->index += index;
+  if (rc >= 0)
+    rc = send_slots(creation);
+  if (rc >= 0 && (rc = send_record(creation->container->setup, op, 0, 0, 1, init, socket, socket ? 1 : 0)) < 0)
+    fail(creation, STAGE_START, 0, rc, "");
+  return rc;
+}
+
+// Everything about a container that it has in common with others of its kind; with the limits, if they are known already.
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes) {
   struct container* c = creation->container;
   if (c->map_mode == 0 && (c->range = range_take()) < 0)
     return fail(creation, STAGE_RANGE, 0, c->range, "");
@@ -210,41 +222,43 @@ long give_birth(struct creation* creation, const struct blob* writes) {
     rc = clone_init(creation);
   if (rc >= 0)
     rc = map_ids(creation);
-  return rc;
+  return rc < 0 ? rc : hand_over(creation, 0, &recipe->host, &recipe->init, MSG_PREPARE, 0);
 }
 
-static long create(struct creation* creation, const struct record* r, int* socket) {
+static long create(struct creation* creation, const struct recipe* recipe, const struct record* r, const int* socket) {
   struct container* c = creation->container;
-  long rc = c->pid ? set_limits(creation, &r->blobs[0]) : give_birth(creation, &r->blobs[0]);
+  const struct blob* writes = &r->blobs[0];
+  long rc = c->pid ? set_limits(creation, writes) : give_birth(creation, recipe, writes);
   watch_memory(c);
-  if (rc >= 0)
-    rc = run_host_steps(creation, &r->blobs[1]);
-  if (rc >= 0)
-    rc = send_slots(creation);
-  if (rc >= 0 && (rc = send_record(c->setup, MSG_START, 0, 0, 1, &r->blobs[2], socket, 1)) < 0)
-    fail(creation, STAGE_START, 0, rc, "");
-  return rc;
+  return rc < 0 ? rc : hand_over(creation, count_steps(&recipe->host), &r->blobs[3], &r->blobs[4], MSG_START, socket);
 }
 
 void on_create(int client, struct message* message) {
   const struct record* r = &message->record;
-  u64 clone_flags = r->ints[1], map_mode = r->ints[3];
-  u32 mask = (u32)r->ints[2];
-  struct container* c = take_spare(clone_flags, mask, map_mode);
+  struct recipe recipe = {
+      .clone_flags = r->ints[1],
+      .mask = (u32)r->ints[2],
+      .map_mode = r->ints[3],
+      .host = r->blobs[1],
+      .init = r->blobs[2],
+  };
+  struct container* c = take_spare(&recipe);
   if (!c)
-    c = new_container(clone_flags, mask, map_mode);
+    c = new_container(&recipe);
   struct creation creation = {.container = c};
   long rc = -ENFILE;
   if (c) {
     c->state = RUNNING;
     c->client = client;
     c->id = (u32)r->ints[0];
-    expect_another(c);
+    expect_another(&recipe);
   }
   if (!c)
     fail(&creation, STAGE_RANGE, 0, rc, "");
+  else if (message->nfds != 1)
+    rc = fail(&creation, STAGE_START, 0, -EBADMSG, "");
   else
-    rc = message->nfds == 1 ? create(&creation, r, &message->fds[0]) : fail(&creation, STAGE_START, 0, -EBADMSG, "");
+    rc = create(&creation, &recipe, r, &message->fds[0]);
   if (rc >= 0) {
     u64 ints[] = {r->ints[0], (u64)c->pid, c->range >= 0 ? range_base(c->range) : (u64)sys(geteuid)};
     struct blob name = {.data = c->name, .length = (u32)text_length(c->name)};

@@ -25,7 +25,7 @@ static int container = -1; // the socket that Node holds the other end of
 static struct running execs[MAX_EXECS];
 static int exec_high;
 static struct plan_context context;
-static struct failure* failure; // shared with a child until it executes its program
+static struct failure failure; // written by a child too, until it executes its program
 static _Alignas(8) char message_buffer[MAX_INLINE + 4096];
 
 static struct running* remember(int pid, u64 number, bool last, bool file) {
@@ -40,9 +40,9 @@ static struct running* remember(int pid, u64 number, bool last, bool file) {
 }
 
 static void report_failure(u16 op, u64 exec, long error) {
-  u64 ints[] = {exec, failure->step, error < 0 ? (u64)-error : failure->error, failure->detail};
-  failure->text[FAILURE_TEXT - 1] = 0;
-  struct blob text = {.data = failure->text, .length = (u32)text_length(failure->text)};
+  u64 ints[] = {exec, failure.step, error < 0 ? (u64)-error : failure.error, failure.detail};
+  failure.text[FAILURE_TEXT - 1] = 0;
+  struct blob text = {.data = failure.text, .length = (u32)text_length(failure.text)};
   send_record(container, op, 4, ints, 1, &text, 0, 0);
 }
 
@@ -51,32 +51,42 @@ static void report_failure(u16 op, u64 exec, long error) {
 
 // Waits for the launcher: the id maps are written by then, and the mounts that only it could make have come.
 static void receive_plan(long joined) {
-  reset_context(&context, failure);
+  u32 done = 0; // steps of the common part
+  long rc = joined;
+  if (joined < 0) {
+    failure.step = ~0u; // before the first one
+    explain(&context, DETAIL_NONE, "joining its cgroups");
+  }
   for (;;) {
     struct message message;
     if (receive_message(SETUP_FD, message_buffer, sizeof message_buffer, 0, &message) <= 0)
       exit_now(1);
     const struct record* r = &message.record;
+    bool start = r->op == MSG_START && r->nblobs == 1 && message.nfds == 1;
+    bool prepare = r->op == MSG_PREPARE && r->nblobs == 1;
     if (r->op == MSG_SLOTS && r->nints == message.nfds) {
       for (int i = 0; i < message.nfds; i++)
         set_slot(&context, r->ints[i], message.fds[i]);
       message.nfds = 0;
-    } else if (r->op == MSG_START && r->nblobs == 1 && message.nfds == 1) {
+    }
+    if (start) {
       container = message.fds[0];
       message.nfds = 0;
+    }
+    if ((start || prepare) && rc >= 0) {
       sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // the id maps are written: from here on nothing may look in
-      if (joined < 0) {
-        failure->step = ~0u; // before the first one
-        explain(&context, DETAIL_NONE, "joining its cgroups");
-      }
-      if (joined < 0 || run_steps(&context, &r->blobs[0]) < 0) {
-        report_failure(MSG_FAILED, 0, joined);
-        exit_now(1);
-      }
-      release_message(&message);
-      return;
+      rc = run_steps(&context, &r->blobs[0]);
+      failure.step += done;
+      done += count_steps(&r->blobs[0]);
     }
     release_message(&message);
+    if (!start)
+      continue;
+    if (rc < 0) { // in the common part, maybe: only now there is someone to tell
+      report_failure(MSG_FAILED, 0, joined);
+      exit_now(1);
+    }
+    return;
   }
 }
 
@@ -136,10 +146,13 @@ static _Noreturn void run_child(const struct blob* steps) {
   exit_now(127);
 }
 
-// CLONE_VFORK without CLONE_VM: init waits until the program runs or the plan has failed, and reads the failure from
-// the one page they share. The child's memory is a copy, so after it has dropped its privileges it cannot reach init's.
-static long start_child(const struct request* request) {
-  struct clone_args args = {.flags = CLONE_VFORK, .exit_signal = SIGCHLD};
+// As vfork(2): the child borrows init's memory, and init sleeps until the program runs or the plan has failed. Copying even
+// this little memory, and faulting it in again, costs more than all the steps together. What the child has while its
+// privileges go is init's own memory, and nobody can reach in: the memory is not dumpable and belongs to the user namespace
+// that the launcher was started in, so that ptrace(2) and /proc/<pid>/mem ask for CAP_SYS_PTRACE there (mm->user_ns). A
+// handler of signals, which vfork is feared for, does not exist in init.
+static __attribute__((noinline)) long start_child(const struct request* request) {
+  struct clone_args args = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
   if (request->cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = (u64)request->cgroup;
@@ -161,7 +174,7 @@ static void on_exec(struct message* message) {
       .steps = &r->blobs[0],
       .cgroup = -1,
   };
-  *failure = (struct failure){0};
+  failure = (struct failure){0};
   if (request.flags & EXEC_GROUP && message->nfds > 0)
     request.cgroup = message->fds[message->nfds - 1];
   for (int i = 0; i < message->nfds; i++)
@@ -174,9 +187,9 @@ static void on_exec(struct message* message) {
   close_fd(&context.slots[SLOT_TTY]);
   if (pid < 0) {
     explain(&context, DETAIL_NONE, ready ? "clone3" : "ptmx");
-    failure->step = ~0u;
+    failure.step = ~0u;
     report_failure(MSG_EXEC_FAILED, request.number, pid);
-  } else if (failure->failed) {
+  } else if (failure.failed) {
     report_failure(MSG_EXEC_FAILED, request.number, 0);
     pid = -1;
   } else if (!remember((int)pid, request.number, request.flags & EXEC_LAST, false)) {
@@ -292,12 +305,13 @@ static void serve(int signals) {
 
 _Noreturn void init_main(int setup, const int* tasks, int ntasks) {
   sys(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  own_memory();
+  reset_context(&context, &failure);
   long joined = 0;
   for (int i = 0; i < ntasks && joined >= 0; i++)
     joined = sys(write, tasks[i], "0", 1);
   sys(dup3, setup, SETUP_FD, O_CLOEXEC);
   sys(close_range, SETUP_FD + 1, ~0u, 0);
-  failure = (struct failure*)sys(mmap, 0, 4096, 3, 0x21 /* MAP_SHARED | MAP_ANONYMOUS */, -1, 0);
   u64 mask = (u64)1 << (SIGCHLD - 1);
   receive_plan(joined);
   close_plan_slots();

@@ -76,7 +76,7 @@ struct shape {
   u8 nints, nblobs;
 };
 static const struct shape shapes[] = {
-    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {4, 3}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
+    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {4, 5}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
     [MSG_WRITE] = {3, 2}, [MSG_GROUP] = {2, 0},  [MSG_UNGROUP] = {2, 0}, [MSG_RECLAIM] = {1, 0},
 };
 

@@ -8,6 +8,9 @@ enum { MAX_HIERARCHIES = 12, MAX_CLIENTS = 128, MAX_CONTAINERS = 4096, NAME_LENG
 
 _Noreturn void launcher_main(int control);
 
+// start.c: init's children get a copy of its memory, unlike the launcher's.
+void own_memory(void);
+
 // The child side of the clone: pid 1 of a container. Never returns.
 _Noreturn void init_main(int setup, const int* tasks, int ntasks);
 

@@ -8,7 +8,8 @@ enum message_op {
   // Node to launcher
   MSG_CONNECT = 10, // on the control socket only; fd: a client's socket
   MSG_HELLO = 11,   // ints: first id, count and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state
-  MSG_CREATE = 12,  // ints: id, clone flags, hierarchy mask, map mode; blobs: writes, host steps, init steps
+  // ints: id, clone flags, hierarchy mask, map mode; blobs: writes, common host steps, common init steps, own of each
+  MSG_CREATE = 12,
   MSG_KILL = 13,    // ints: id
   MSG_STATS = 14,   // ints: id, request
   MSG_WRITE = 15,   // ints: id, request, hierarchy; blobs: file, value
@@ -26,8 +27,9 @@ enum message_op {
 
   // launcher to init
   MSG_SLOTS = 40, // ints: slot numbers of the descriptors that come with it
-  MSG_START = 41, // blobs: init steps; fds: the container's socket
+  MSG_START = 41, // blobs: the container's own steps; fds: its socket
   MSG_KILL_ALL = 42,
+  MSG_PREPARE = 43, // blobs: the common steps
 
   // Node to init
   MSG_EXEC = 50,   // ints: exec, flags, columns, rows; blobs: steps
@@ -99,7 +101,7 @@ enum step_op {
   STEP_SETSID = 37,
   STEP_CONTROLLING_TTY = 38,
   STEP_CLOSE_RANGE = 39,
-  STEP_RESET_SIGNALS = 40,
+  STEP_UNBLOCK_SIGNALS = 40,
   STEP_EXEC = 41,
 };
 

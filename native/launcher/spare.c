@@ -1,20 +1,36 @@
-// Spares: containers made ahead, while there is nothing else to do, so that the next one starts with the slow half of
-// its making done. They are used once, like any other, and given up when nobody has asked for a while.
+// Spares: containers made ahead, while there is nothing else to do. All that is the same for the next container is done in
+// them, the whole of `image: 'host'` for one; what is its own (limits, mounts of the caller's, names) is added when it is
+// asked for. A spare is used once, like any other container, and given up when nobody has asked for a while.
 #include "containers.h"
 
-static int spares;
-static u64 spares_until;              // when they are given up, in milliseconds of CLOCK_MONOTONIC; 0: none are wanted
-static struct container last_request; // what the next one will probably be like
+enum { MAX_COMMON = 32 * 1024 };
 
-// Called when there is nothing else to do: the next container then starts with the slow half of its making done.
+static int spares;
+static u64 spares_until; // when they are given up, in milliseconds of CLOCK_MONOTONIC; 0: none are wanted
+
+// What the last container was like. A second one of the same kind makes a third likely, and worth preparing for.
+static struct recipe expected;
+static bool known;
+static _Alignas(8) char host_steps[MAX_COMMON], init_steps[MAX_COMMON];
+
+static bool same_bytes(const struct blob* a, const struct blob* b) {
+  return a->length == b->length && memcmp(a->data, b->data, a->length) == 0;
+}
+
+static bool is_expected(const struct recipe* recipe) {
+  return known && recipe->clone_flags == expected.clone_flags && recipe->mask == expected.mask &&
+         recipe->map_mode == expected.map_mode && same_bytes(&recipe->host, &expected.host) &&
+         same_bytes(&recipe->init, &expected.init);
+}
+
+// Called when there is nothing else to do.
 void make_spare(void) {
-  struct creation creation = {.container =
-                                  new_container(last_request.clone_flags, last_request.mask, last_request.map_mode)};
+  struct creation creation = {.container = new_container(&expected)};
   if (!creation.container) {
     spares_until = 0;
     return;
   }
-  if (give_birth(&creation, 0) < 0) {
+  if (give_birth(&creation, &expected, 0) < 0) {
     give_up(creation.container);
     spares_until = 0; // no sense in trying again; a real request will report why
     return;
@@ -24,35 +40,55 @@ void make_spare(void) {
 
 void give_up_spares(void) {
   for (int i = 0; i < container_high; i++)
-    if (containers[i].state == SPARE)
-      give_up(&containers[i]), containers[i].state = containers[i].pid ? RUNNING : DEAD;
+    if (containers[i].state == SPARE) {
+      containers[i].state = RUNNING; // of nobody; it is cleaned up when it has been reaped
+      give_up(&containers[i]);
+    }
   spares = 0;
   spares_until = 0;
 }
 
-struct container* take_spare(u64 clone_flags, u32 mask, u64 map_mode) {
-  for (int i = 0; i < container_high; i++) {
-    struct container* c = &containers[i];
-    if (c->state != SPARE || c->clone_flags != clone_flags || c->mask != mask || c->map_mode != map_mode)
-      continue;
-    spares--;
-    return c;
-  }
+struct container* take_spare(const struct recipe* recipe) {
+  if (!is_expected(recipe))
+    return 0;
+  for (int i = 0; i < container_high; i++)
+    if (containers[i].state == SPARE) {
+      spares--;
+      return &containers[i];
+    }
   return 0;
 }
 
-// The next request will probably be like this one. A v1 cpuset cannot be joined before it is configured, so a container
-// that is placed in one has no spare.
-void expect_another(const struct container* c) {
+static bool remember(const struct blob* from, char* to, struct blob* kept) {
+  if (from->length >= MAX_COMMON)
+    return false;
+  memcpy(to, from->data, from->length + 1);
+  *kept = (struct blob){.data = to, .length = from->length};
+  return true;
+}
+
+// A v1 cpuset cannot be joined before it is configured, so a container that is placed in one has no spare.
+static bool can_be_made_ahead(const struct recipe* recipe) {
   for (int h = 0; h < hierarchy_count; h++)
-    if (c->mask >> h & 1 && hierarchies[h].late)
-      return;
-  last_request = *c;
-  spares_until = now() + SPARE_LIFE_MS;
+    if (recipe->mask >> h & 1 && hierarchies[h].late)
+      return false;
+  return true;
+}
+
+void expect_another(const struct recipe* recipe) {
+  if (is_expected(recipe)) {
+    spares_until = now() + SPARE_LIFE_MS;
+    return;
+  }
+  give_up_spares();
+  expected = *recipe;
+  known = can_be_made_ahead(recipe) && remember(&recipe->host, host_steps, &expected.host) &&
+          remember(&recipe->init, init_steps, &expected.init);
 }
 
 void spare_died(void) {
   spares--;
+  spares_until = 0;
 }
 
 u64 spares_expire(void) {

@@ -43,7 +43,7 @@ static const struct step_kind kinds[] = {
     [STEP_SETSID] = {step_setsid, 0, 0},
     [STEP_CONTROLLING_TTY] = {step_controlling_tty, 1, 0},
     [STEP_CLOSE_RANGE] = {step_close_range, 1, 0},
-    [STEP_RESET_SIGNALS] = {step_reset_signals, 0, 0},
+    [STEP_UNBLOCK_SIGNALS] = {step_unblock_signals, 0, 0},
     [STEP_EXEC] = {step_exec, 2, 4},
 };
 
@@ -109,4 +109,13 @@ long run_steps(struct plan_context* context, const struct blob* steps) {
     context->failure->failed = 1;
   }
   return more;
+}
+
+u32 count_steps(const struct blob* steps) {
+  struct cursor cursor = {.at = steps->data, .end = steps->data + steps->length};
+  struct record step;
+  u32 count = 0;
+  while (next_record(&cursor, &step) == 1)
+    count++;
+  return count;
 }

@@ -36,6 +36,7 @@ struct plan_context {
 void reset_context(struct plan_context* context, struct failure* failure);
 // 0, or the negative error of the step that failed, described in context->failure.
 long run_steps(struct plan_context* context, const struct blob* steps);
+u32 count_steps(const struct blob* steps);
 
 typedef long step_function(struct plan_context* context, const struct record* step);
 step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mount_setattr, step_move_mount,
@@ -43,7 +44,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_set_hostname, step_loopback_up,
     step_unshare, step_join_cgroup, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities,
     step_prctl, step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
-    step_controlling_tty, step_close_range, step_reset_signals, step_exec;
+    step_controlling_tty, step_close_range, step_unblock_signals, step_exec;
 
 // A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.
 int slot_fd(const struct plan_context* context, u64 slot);

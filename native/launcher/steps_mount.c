@@ -121,7 +121,13 @@ static bool at_end(const char* path) {
 // Opens a directory beneath `root`, making what is missing, one component at a time and following no link. Returns an
 // O_PATH descriptor.
 static long make_directories(int root, const char* path, u32 mode) {
-  long dir = open_beneath(root, ".", O_PATH | O_DIRECTORY, 0, RESOLVE_SETUP);
+  while (*path == '/')
+    path++;
+  // Most often it is there; the walk is for what is not.
+  long dir = open_beneath(root, *path ? path : ".", O_PATH | O_NOFOLLOW | O_DIRECTORY, 0, RESOLVE_SETUP);
+  if (dir != -ENOENT)
+    return dir;
+  dir = open_beneath(root, ".", O_PATH | O_DIRECTORY, 0, RESOLVE_SETUP);
   char name[256];
   while (dir >= 0 && !at_end(path)) {
     long next = -EINVAL;

@@ -19,10 +19,19 @@ import { userMount } from './user-mounts.js';
 
 type Fragment = readonly Step[];
 
-/** What makes a container, as data. */
+/**
+ * What makes a container, as data. The common part is the same for every container of its kind, and may be run ahead, in
+ * one that nobody has asked for yet; so it must not depend on anything that can change meanwhile, as a directory of the
+ * caller's can.
+ */
 export interface ContainerSteps {
-  readonly host: readonly Fragment[];
-  readonly container: readonly Fragment[];
+  readonly host: Parts;
+  readonly container: Parts;
+}
+
+export interface Parts {
+  readonly common: readonly Fragment[];
+  readonly own: readonly Fragment[];
 }
 
 /** How the container's ids are mapped: a range of its own (root), or only the caller's id (rootless). */
@@ -43,32 +52,36 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const { settings, ids, hostname } = input;
   const base = root(settings, ids);
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
-  // With a range of ids, the launcher makes copies of host trees, as only it can shift their ids. With a single id the host
-  // side has no more rights than the container has, and init makes them itself.
-  const trees = [...base.hostTrees, deviceNodes, ...mounts.map((mount) => mount.hostTrees)];
-  const own: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
-  if (settings.cwd !== '/') own.push({ kind: 'makeDirectory', under: 'root', path: settings.cwd, mode: 0o755 });
+  const mountTrees = mounts.map((mount) => mount.hostTrees);
+  const range = ids === 'range';
+  const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
+  if (settings.cwd !== '/') names.push({ kind: 'makeDirectory', under: 'root', path: settings.cwd, mode: 0o755 });
+  names.push({ kind: 'setHostname', name: hostname });
+  const ahead = [range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
+  const system = [...base.steps, commonFiles, devices[ids], kernelFileSystems(), loopback];
+  const end = [leaveOldRoot, [{ kind: 'boundingSet', mask: Number(settings.capabilities.mask) } as const]];
+  // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
+  // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
+  if (settings.image.kind === 'host' && settings.mounts.length === 0) {
+    const trees = [...base.hostTrees, deviceNodes];
+    return {
+      host: { common: range ? trees : [], own: [] },
+      container: { common: [...ahead, ...(range ? [] : trees), ...system, ...end], own: [names] },
+    };
+  }
+  const trees = [...base.hostTrees, deviceNodes, ...mountTrees];
   return {
-    host: ids === 'range' ? trees : [],
-    container: [
-      ids === 'range' ? becomeRoot : becomeRootAlone,
-      beginning,
-      stage(settings),
-      ...(ids === 'range' ? [] : trees),
-      ...base.steps,
-      commonFiles,
-      devices[ids],
-      kernelFileSystems(),
-      ...mounts.map((mount) => mount.steps),
-      [...own, { kind: 'setHostname', name: hostname }],
-      ending,
-    ],
+    host: { common: [], own: range ? trees : [] },
+    container: {
+      common: ahead,
+      own: [...(range ? [] : trees), ...system, ...mounts.map((mount) => mount.steps), names, ...end],
+    },
   };
 }
 
 /** The host's steps or the container's, in one list. */
-export function flatten(fragments: readonly Fragment[]): readonly Step[] {
-  return fragments.flat();
+export function flatten({ common, own }: Parts): readonly Step[] {
+  return [...common, ...own].flat();
 }
 
 /** Until here the process is the host's user, whom the new user namespace does not know. */
@@ -106,8 +119,9 @@ function hostnameFile(hostname: string): Step {
   return textFile('etc/hostname', `${hostname}\n`, 'replace');
 }
 
-const ending: Fragment = Object.freeze([
-  { kind: 'loopbackUp' },
+const loopback: Fragment = Object.freeze([{ kind: 'loopbackUp' }]);
+
+const leaveOldRoot: Fragment = Object.freeze([
   { kind: 'pivotRoot', to: 'root' },
   { kind: 'verifyRoot' },
   { kind: 'noNewPrivs' },

@@ -37,15 +37,15 @@ const resource = { FSIZE: 1, CORE: 4, NOFILE: 7 } as const;
 const firstOther = 3;
 
 /**
- * The order matters: limits and the bounding set need privileges, so they come before the ids change; the ids change before
- * the capabilities, as a change of user empties them; no_new_privs before the filter, which needs it; the filter last,
+ * The order matters: limits need privileges, so they come before the ids change; the ids change before the capabilities,
+ * as a change of user empties them (the bounding set is init's, and exact already); no_new_privs before the filter, which needs it; the filter last,
  * since from there on only what it allows can be called (security rules 20 to 25).
  */
 export function compileProcess(input: ProcessInput): Step[] {
   const { profile, identity } = input;
   const root = identity.uid === 0;
   const mask = Number(profile.capabilities.mask);
-  const steps: Step[] = [{ kind: 'resetSignals' }, { kind: 'setsid' }];
+  const steps: Step[] = [{ kind: 'unblockSignals' }, { kind: 'setsid' }];
   if (input.tty) steps.push({ kind: 'controllingTty', slot: 'tty' });
   steps.push(
     { kind: 'stdio', stdin: input.stdin, stdout: input.stdout, stderr: input.stderr },
@@ -59,7 +59,6 @@ export function compileProcess(input: ProcessInput): Step[] {
     const size = profile.fileSize;
     steps.push({ kind: 'rlimit', resource: resource.FSIZE, name: 'FSIZE', soft: size, hard: size });
   }
-  steps.push({ kind: 'boundingSet', mask });
   if (profile.setGroups) steps.push({ kind: 'setGroups', groups: identity.groups });
   steps.push(
     { kind: 'setGid', gid: identity.gid },
