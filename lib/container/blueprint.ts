@@ -15,7 +15,7 @@ import {
   type Unenforceable,
   unenforceable,
 } from '../primitives/cgroup/index.js';
-import { compileSeccompCached } from '../primitives/seccomp/index.js';
+import { compileSeccompCached, setIdGuard } from '../primitives/seccomp/index.js';
 import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import type { ContainerSettings } from './settings.js';
@@ -57,7 +57,11 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   const enforced = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
   // Init is a process of the container too, and not one of the caller's.
   const counted = enforced.pids === undefined ? enforced : { ...enforced, pids: enforced.pids + 1 };
-  const steps = compileContainer({ settings, facts, hostname, ids });
+  const guarded = writesToHost(settings, ids);
+  const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
+  const target = { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel } as const;
+  const filters = [settings.seccomp, ...(guarded ? [setIdGuard] : [])];
+  const steps = compileContainer({ settings: { ...settings, capabilities }, facts, hostname, ids });
   return {
     id,
     hostname,
@@ -66,18 +70,23 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     writes: limitWrites(layout, counted),
     hierarchies: requiredHierarchies(layout, counted),
     profile: {
-      capabilities: settings.capabilities,
-      seccomp: compileSeccompCached(settings.seccomp, {
-        arch: process.arch === 'arm64' ? 'arm64' : 'x64',
-        capabilities: settings.capabilities,
-        kernel,
-      }),
+      capabilities,
+      // The container's own profile is loaded last: it may not allow seccomp(2).
+      filters: filters.map((profile) => compileSeccompCached(profile, target)).reverse(),
       openFiles: settings.limits.openFiles,
       fileSize: settings.limits.fileSize,
       setGroups: ids === 'range',
     },
     relaxed,
   };
+}
+
+/**
+ * Whether what a process makes can belong to root, or to the caller, on the host: in a writable bind mount with shifted ids,
+ * or with the caller's own id. Then neither set-user-ID files nor file capabilities may be made (security E12).
+ */
+function writesToHost(settings: ContainerSettings, ids: IdMode): boolean {
+  return settings.mounts.some((mount) => mount.type === 'bind' && !mount.readOnly && (mount.idmap || ids === 'single'));
 }
 
 /** The steps of a process, for a plan that is only shown. */

@@ -275,7 +275,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       ids: { first: firstId, count: blueprint.ids === 'range' ? 65536 : 1 },
       cgroup,
       seccomp: this.#settings.seccompName,
-      capabilities: this.#settings.capabilities.toArray(),
+      capabilities: blueprint.profile.capabilities.toArray(),
       relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
     };
   }

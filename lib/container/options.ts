@@ -27,7 +27,10 @@ export interface BindMountOption {
   readonly target: string;
   /** A path below `source`, resolved without following any link: only that part is mounted. */
   readonly subPath?: string;
-  /** Read-only, with everything mounted below it. Default true. */
+  /**
+   * Read-only, with everything mounted below it. Default true. A container that may write to the host with shifted ids can
+   * make no set-user-ID files and no file capabilities anywhere: on the host they would be root's.
+   */
   readonly readOnly?: boolean;
   /** Allow programs of it to be executed. Default true. */
   readonly exec?: boolean;

@@ -56,6 +56,8 @@ export function describeStep(step: Step): StepDescription {
       return page('mkdir', `make the directory ${step.path} of ${step.under} (${octal(step.mode)})`, step.path);
     case 'writeFile':
       return page('open', `write ${step.path}, ${step.content.length} bytes (${octal(step.mode)})`, step.path);
+    case 'writeKernelFile':
+      return { ...page('write', `write ${step.value} to ${step.path} of ${step.under}`, step.path), manual: 'proc(5)' };
     case 'symlink':
       return page('symlink', `link ${step.path} to ${step.target}`, step.path);
     case 'open':

@@ -16,6 +16,7 @@ export const stepOp = {
   mask: 8,
   makeDirectory: 10,
   writeFile: 11,
+  writeKernelFile: 11,
   symlink: 12,
   open: 13,
   close: 14,
@@ -49,7 +50,7 @@ const OPEN_TREE_CLONE = 1;
 const AT_RECURSIVE = 0x8000;
 const PR_SET_NO_NEW_PRIVS = 38;
 const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
-const existing = { refuse: 0, replace: 1, keep: 2 } as const;
+const existing = { refuse: 0, replace: 1, keep: 2, kernel: 3 } as const;
 
 /**
  * Gives slots their numbers. Names that every plan has keep one number for as long as the program runs, so that fragments
@@ -150,6 +151,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [slots.of(step.under), 0o755, step.mode], [step.path]);
     case 'writeFile':
       return writer.put(op, [slots.of(step.under), step.mode, existing[step.existing]], [step.path, step.content]);
+    case 'writeKernelFile':
+      return writer.put(op, [slots.of(step.under), 0, existing.kernel], [step.path, step.value]);
     case 'symlink':
       return writer.put(op, [slots.of(step.under), step.keep ? 1 : 0], [step.path, step.target]);
     case 'open':

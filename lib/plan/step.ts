@@ -69,6 +69,8 @@ export type Step =
       readonly existing: 'refuse' | 'replace' | 'keep';
       readonly content: string;
     }
+  /** Write a file of the kernel's that exists, on the very mount that `under` is. */
+  | { readonly kind: 'writeKernelFile'; readonly under: Slot; readonly path: string; readonly value: string }
   | {
       readonly kind: 'symlink';
       readonly under: Slot;

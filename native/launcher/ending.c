@@ -104,8 +104,10 @@ void on_oom(struct container* c) {
       at++;
     if (!*at || at[10] == '0')
       return; // a limit was touched, nobody killed
-  } else {
-    sys(read, c->oom, &count, sizeof count);
+  } else if (sys(read, c->oom, &count, sizeof count) < 0) {
+    // Not ours: a child forked just before may keep the watch of an earlier container in this place alive, and the
+    // removal of that cgroup signals its eventfd once more.
+    return;
   }
   send_record(c->setup, MSG_KILL_ALL, 0, 0, 0, 0, 0, 0);
   u64 id = c->id;

@@ -57,6 +57,22 @@ static long open_parent(const char* path, char name[256]) {
   return open_beneath(root, cut ? parent : ".", O_PATH | O_DIRECTORY, 0, IN_ROOT);
 }
 
+// Files of procfs and its like check who writes, and that would be Node, with the host's privileges. A link of the container's
+// must not lead it there.
+static bool is_kernel_file(int fd) {
+  struct {
+    i64 type;
+    u64 rest[24];
+  } facts = {0};
+  static const i64 types[] = {0x9fa0 /* procfs */, 0x62656572 /* sysfs */, 0x63677270 /* cgroup2 */};
+  if (sys(fstatfs, fd, &facts) < 0)
+    return true;
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    if (facts.type == types[i])
+      return true;
+  return false;
+}
+
 static _Noreturn void open_file(const char* path, u64 flags, u64 mode) {
   const u64 allowed = 3 | O_CREAT | O_EXCL | O_TRUNC | 02000 /* O_APPEND */ | O_NOFOLLOW;
   u64 create_mode = flags & O_CREAT ? mode & 07777 : 0;
@@ -68,6 +84,8 @@ static _Noreturn void open_file(const char* path, u64 flags, u64 mode) {
   stat_of((int)fd, "", AT_EMPTY_PATH, &facts);
   if ((facts.mode & S_IFMT) != S_IFREG)
     done((facts.mode & S_IFMT) == S_IFDIR ? -EISDIR : -EINVAL);
+  if ((flags & 3) != 0 && is_kernel_file((int)fd))
+    done(-EPERM);
   if (flags & O_TRUNC)
     sys(ftruncate, fd, 0);
   u64 size = facts.size;

@@ -66,6 +66,14 @@ function containerProcesses(): string[] {
   return found;
 }
 
+/** Whether the name was given by a launcher that lives, and that another process started: other tests run beside these. */
+function belongsToOther(name: string): boolean {
+  const [, , pid, start] = name.split('-');
+  const stat = read(`/proc/${pid}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[19] === start && fields[1] !== String(process.pid);
+}
+
 /** What is there now. */
 export function takeResidue(): Residue {
   return {
@@ -75,11 +83,11 @@ export function takeResidue(): Residue {
       .map((line) => line.split(' ').slice(2).join(' ')),
     cgroups: cgroupLayout().hierarchies.flatMap(({ base }) =>
       list(base)
-        .filter((name) => /^[0-9a-f]{8}-/.test(name))
+        .filter((name) => /^[0-9a-f]{8}-/.test(name) && !belongsToOther(name))
         .map((name) => `${base}/${name}`),
     ),
     links: list('/sys/class/net'),
-    stateDirectories: list('/var/lib/tscontain/containers'),
+    stateDirectories: list('/var/lib/tscontain/containers').filter((name) => !belongsToOther(name)),
     descriptors: list('/proc/self/fd').filter((fd) => {
       try {
         // The launcher's connection is made at the first container and stays.

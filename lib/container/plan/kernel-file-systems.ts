@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { mountAttribute, openFlag, resolveFlag, type Step } from '../../plan/step.js';
 import { attach, kernelOnly, newFileSystem } from '../../primitives/mounts.js';
 
-/** Files that tell about, or reach, the host (Docker's list: moby, daemon/pkg/oci/defaults.go). */
+/** What tells about, or reaches, the host: Docker's list (moby, daemon/pkg/oci/defaults.go), and the host's pressure. */
 const hiddenInProc = [
   'acpi',
   'asound',
@@ -12,6 +12,7 @@ const hiddenInProc = [
   'kcore',
   'keys',
   'latency_stats',
+  'pressure',
   'sched_debug',
   'scsi',
   'timer_list',
@@ -28,6 +29,8 @@ export function kernelFileSystems(): readonly Step[] {
   steps ??= Object.freeze([
     ...newFileSystem('proc', 'proc', kernelOnly),
     attach('proc', 'root', 'proc'),
+    // No user namespace in a user namespace, whatever a filter allows (security E8).
+    { kind: 'writeKernelFile', under: 'proc', path: 'sys/user/max_user_namespaces', value: '0' },
     ...newFileSystem('sys', 'sysfs', kernelOnly | mountAttribute.RDONLY),
     attach('sys', 'root', 'sys'),
     ...newFileSystem('cgroup', 'cgroup2', kernelOnly | mountAttribute.RDONLY),

@@ -6,7 +6,8 @@ import type { Capabilities } from '../../primitives/capabilities.js';
 /** What is the same for every process of a container, frozen when the container is made and kept in host memory (F9). */
 export interface ProcessProfile {
   readonly capabilities: Capabilities;
-  readonly seccomp: Uint8Array;
+  /** Programs of the filters, in the order they are loaded. */
+  readonly filters: readonly Uint8Array[];
   readonly openFiles: number;
   readonly fileSize: number | undefined;
   /** With a single id map there is no other group than one's own, and setgroups(2) is switched off. */
@@ -67,7 +68,7 @@ export function compileProcess(input: ProcessInput): Step[] {
     { kind: 'changeDirectory', path: input.cwd },
     { kind: 'noNewPrivs' },
     { kind: 'closeRange', first: firstOther },
-    { kind: 'seccomp', program: profile.seccomp },
+    ...profile.filters.map((program): Step => ({ kind: 'seccomp', program })),
     executeStep(input),
   );
   return steps;

@@ -9,3 +9,4 @@ export { defaultProfile } from './default.js';
 export { dockerProfile } from './docker.js';
 export type * from './profile.js';
 export { validateProfile } from './profile.js';
+export { setIdGuard } from './set-id.js';

@@ -1,0 +1,102 @@
+/** A failure of every step of a plan, one after the other: an error that names it, no program, nothing left. */
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Container, type RunOptions, TscontainError } from '../../lib/index.js';
+import { failingStep, injectFault, type PlanPart } from '../../lib/plan/fault.js';
+import type { Step } from '../../lib/plan/step.js';
+import { needsRoot } from '../support/requirements.js';
+import { checkResidue, expectNoResidue, takeResidue } from '../support/residue.js';
+
+checkResidue();
+
+const isRoot = process.geteuid?.() === 0;
+let directory = '';
+let options: RunOptions = {};
+
+beforeAll(async () => {
+  directory = mkdtempSync('/run/tscontain-test-');
+  options = { mounts: [{ type: 'bind', source: directory, target: '/marker', readOnly: false }] };
+  if (isRoot) await Container.run(['/bin/true'], options);
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+afterEach(() => injectFault(undefined));
+
+const program = ['/bin/sh', '-c', 'echo ran > /marker/ran'] as const;
+const ran = () => existsSync(`${directory}/ran`);
+
+async function steps(part: PlanPart): Promise<readonly Step[]> {
+  const plan = await Container.plan(options);
+  return plan.steps.filter(({ where }) => where === part).map(({ step }) => step);
+}
+
+describe('faults', () => {
+  it.for(['launcher', 'init', 'process'] as const)(
+    'N4: a failure of any step of the %s part ends in an error that names it, and nothing runs or stays',
+    { timeout: 60_000 },
+    async (part, context) => {
+      needsRoot(context);
+      const before = takeResidue();
+      const all = await steps(part);
+      expect(all.length).toBeGreaterThan(10);
+      for (const index of all.keys()) {
+        injectFault({ part, index, replacement: failingStep });
+        const failure = await Container.run([...program], options).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        expect(failure, `step ${index}`).toBeInstanceOf(TscontainError);
+        expect(failure, `step ${index}`).toMatchObject({
+          code: 'ERR_STEP',
+          errno: 'ENOENT',
+          path: '/tscontain-fault',
+          step: { index: index + 1, of: all.length, kind: 'open' },
+        });
+        expect(ran()).toBe(false);
+      }
+      injectFault(undefined);
+      await expectNoResidue(before);
+      expect((await Container.run([...program], options)).exitCode).toBe(0);
+      expect(ran()).toBe(true);
+      rmSync(`${directory}/ran`);
+    },
+  );
+
+  it('N4: a failure in a running container leaves the container usable', async (context) => {
+    needsRoot(context);
+    await using box = await Container.create(options);
+    for (const index of (await steps('process')).keys()) {
+      injectFault({ part: 'process', index, replacement: failingStep });
+      await expect(box.exec([...program]), `step ${index}`).rejects.toMatchObject({ step: { index: index + 1 } });
+    }
+    injectFault(undefined);
+    expect(ran()).toBe(false);
+    expect((await box.exec([...program])).exitCode).toBe(0);
+    rmSync(`${directory}/ran`);
+  });
+
+  it('E7, F9: a drop of privilege or a filter that cannot be applied stops the start', async (context) => {
+    needsRoot(context);
+    const all = await steps('process');
+    const at = (kind: Step['kind']) => all.findIndex((step) => step.kind === kind);
+    const cases: [PlanPart, number, Step][] = [
+      // A mask that the user does not have: the kernel refuses it.
+      ['process', at('capabilities'), { kind: 'capabilities', mask: 2 ** 21 }],
+      // Ids that are not mapped.
+      ['process', at('setUid'), { kind: 'setUid', uid: 70_000 }],
+      ['process', at('setGid'), { kind: 'setGid', gid: 70_000 }],
+      ['process', at('setGroups'), { kind: 'setGroups', groups: [70_000] }],
+      // A program that the kernel's verifier refuses: it does not end in a return.
+      ['process', at('seccomp'), { kind: 'seccomp', program: new Uint8Array(8) }],
+    ];
+    for (const [part, index, replacement] of cases) {
+      expect(index, replacement.kind).toBeGreaterThanOrEqual(0);
+      injectFault({ part, index, replacement });
+      await expect(Container.run([...program], { ...options, user: 1000 }), replacement.kind).rejects.toMatchObject({
+        code: 'ERR_STEP',
+        step: { kind: replacement.kind },
+      });
+    }
+    expect(ran()).toBe(false);
+  });
+});
