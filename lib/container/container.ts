@@ -113,6 +113,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const settings = parseContainerOptions(options);
     throwIfAborted(settings.signal);
     const facts = await resolveSources(settings);
+    checkUser(settings);
     const container = new Container(settings, makeBlueprint(settings, facts), false);
     try {
       await container.#instance.ready;
@@ -136,10 +137,10 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const settings = parseRunOptions(options);
     throwIfAborted(settings.container.signal);
     const facts = await resolveSources(settings.container);
+    checkUser(settings.container);
     const container = new Container(settings.container, makeBlueprint(settings.container, facts), true);
-    const process = container.#start(program, settings.exec);
     try {
-      return await process;
+      return await container.#start(program, settings.exec);
     } finally {
       await container.kill();
     }
@@ -323,6 +324,11 @@ export class Container extends TypedEvents implements AsyncDisposable {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
     this.emit('exit', { reason: this.#instance.ending, stats: end.stats });
   }
+}
+
+/** A name that the container will not have is an error before anything starts, where its accounts are known already. */
+function checkUser({ image, user }: ContainerSettings): void {
+  if (image.kind === 'host' && user.kind === 'name') namedUser(user, { passwd, group });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -154,13 +154,17 @@ export class ContainerFileSystem {
   }
 
   /** Copy a file, link or directory of the host into the container, to exactly `path`. Links are copied as links. */
-  async copyIn(hostPath: string, path: string): Promise<void> {
+  copyIn(hostPath: string, path: string): Promise<void> {
+    return translated('copyIn', hostPath, this.#copyIn(hostPath, path));
+  }
+
+  async #copyIn(hostPath: string, path: string): Promise<void> {
     const facts = await lstat(hostPath);
     if (facts.isSymbolicLink()) {
       await this.symlink(await readlink(hostPath), path);
     } else if (facts.isDirectory()) {
       await this.mkdir(path, { recursive: true, mode: facts.mode & 0o777 });
-      for (const name of await readdir(hostPath)) await this.copyIn(join(hostPath, name), join(path, name));
+      for (const name of await readdir(hostPath)) await this.#copyIn(join(hostPath, name), join(path, name));
     } else if (facts.isFile()) {
       const handle = await open(hostPath, constants.O_RDONLY | constants.O_NOFOLLOW);
       try {
@@ -179,14 +183,18 @@ export class ContainerFileSystem {
    * Copy a file or directory of the container to a host path that does not exist yet. What the container made is not
    * trusted: names are single components, everything is made new and nothing is followed; other kinds of files are left out.
    */
-  async copyOut(path: string, hostPath: string): Promise<void> {
+  copyOut(path: string, hostPath: string): Promise<void> {
+    return translated('copyOut', hostPath, this.#copyOut(path, hostPath));
+  }
+
+  async #copyOut(path: string, hostPath: string): Promise<void> {
     const facts = await this.lstat(path);
     if (facts.isSymbolicLink()) {
       await symlink(await this.readlink(path), hostPath);
     } else if (facts.isDirectory()) {
       await mkdir(hostPath, { mode: facts.mode & 0o777 });
       for (const { name } of await this.readdir(path, { withFileTypes: true })) {
-        await this.copyOut(join(path, name), join(hostPath, name));
+        await this.#copyOut(join(path, name), join(hostPath, name));
       }
     } else if (facts.isFile()) {
       await this.#copyFileOut(path, hostPath, facts.mode & 0o777);
@@ -261,6 +269,27 @@ function fileError(call: string, path: string, errno: string, hint?: string): Ts
     path,
     hint: hint ?? reasons[errno],
   });
+}
+
+/** What the host's side of a copy answers, in the library's own family of errors. */
+async function translated(call: string, hostPath: string, copying: Promise<void>): Promise<void> {
+  try {
+    await copying;
+  } catch (cause) {
+    if (cause instanceof TscontainError) throw cause;
+    const { code, syscall, path = hostPath } = cause as NodeJS.ErrnoException;
+    throw new TscontainError(
+      'ERR_FILE',
+      `${call}: ${syscall ?? 'using'} ${path} on the host gave ${code ?? 'an error'}`,
+      {
+        syscall,
+        errno: code,
+        path,
+        hint: code === 'EEXIST' ? 'copyOut makes everything new: give a path that does not exist' : undefined,
+        cause,
+      },
+    );
+  }
 }
 
 async function readAll(descriptor: Descriptor, size: number): Promise<Buffer> {

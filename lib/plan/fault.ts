@@ -3,7 +3,7 @@
  * exported from the package; that each failure ends in an error and leaves nothing is a promise about every step (security N4).
  */
 
-import { openFlag, type Step } from './step.js';
+import type { Step } from './step.js';
 
 /** Where a step runs. */
 export type PlanPart = 'launcher' | 'init' | 'process';
@@ -16,14 +16,7 @@ export interface Fault {
 }
 
 /** Fails with ENOENT wherever it runs. */
-export const failingStep: Step = {
-  kind: 'open',
-  to: 'fault',
-  from: null,
-  path: '/tscontain-fault',
-  flags: openFlag.PATH,
-  resolve: 0,
-};
+export const failingStep: Step = { kind: 'changeDirectory', path: '/tscontain-fault' };
 
 let current: Fault | undefined;
 

@@ -3,7 +3,7 @@
 
 #include "launcher.h"
 
-enum { MAX_SPARES = 2, SPARE_LIFE_MS = 1000, MAX_BUSY_GROUPS = 64, SIGCHLD = 17, SIGKILL = 9 };
+enum { MAX_SPARES = 2, SPARE_LIFE_MS = 500, MAX_BUSY_GROUPS = 64, SIGCHLD = 17, SIGKILL = 9 };
 
 // A spare is a container that nobody has asked for yet: namespaces, id maps and cgroups, and an init that waits.
 enum container_state { FREE, SPARE, RUNNING, DEAD };
@@ -22,6 +22,7 @@ struct container {
   u64 map_mode; // 0: a range of ids, 1: only the caller's own
   int dirs[MAX_HIERARCHIES];
   int oom, oom_counter;
+  u64 oom_kills; // seen so far, v2
   bool stored; // has a directory on disk
   u32 next_group;
   u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
@@ -38,6 +39,7 @@ extern int state_dir;
 enum tag { TAG_CONTROL = 1, TAG_SIGNAL = 2, TAG_CLIENT = 3, TAG_OOM = 4 };
 enum { EPOLL_IN = 1, EPOLL_PRI = 2 };
 void watch(int fd, enum tag tag, u32 index, u32 events);
+void unwatch(int fd);
 void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs);
 void reply(int client, u64 request, long result, const struct blob* content, const int* fd);
 int client_socket(int client);

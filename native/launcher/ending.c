@@ -46,17 +46,19 @@ bool clean_up_dead(void) {
 }
 
 static void forget_watches(struct container* c) {
+  unwatch(c->oom);
   close_fd(&c->oom);
   close_fd(&c->oom_counter);
   close_fd(&c->setup);
 }
 
 static void report_gone(struct container* c) {
+  if (c->reported)
+    return;
+  c->reported = true;
   struct blob stats = read_stats(c);
   u64 ints[] = {c->id, (u64)(u32)c->wait_status};
-  if (!c->reported)
-    send_to(c, MSG_GONE, 2, ints, 1, &stats);
-  c->reported = true;
+  send_to(c, MSG_GONE, 2, ints, 1, &stats);
 }
 
 void reap(void) {
@@ -102,8 +104,10 @@ void on_oom(struct container* c) {
     events[n > 0 ? n : 0] = 0;
     while (*at && memcmp(at, "\noom_kill ", 10) != 0)
       at++;
-    if (!*at || at[10] == '0')
+    u64 kills = *at ? number_parse(at + 10, events + n) : 0;
+    if (kills <= c->oom_kills)
       return; // a limit was touched, nobody killed
+    c->oom_kills = kills;
   } else if (sys(read, c->oom, &count, sizeof count) < 0) {
     // Not ours: a child forked just before may keep the watch of an earlier container in this place alive, and the
     // removal of that cgroup signals its eventfd once more.

@@ -29,6 +29,13 @@ void watch(int fd, enum tag tag, u32 index, u32 events) {
   sys(epoll_ctl, epoll, EPOLL_ADD, fd, &entry);
 }
 
+// Closing is not enough: a child that was forked just before may hold the file open for a moment longer (epoll(7), Q6).
+void unwatch(int fd) {
+  struct epoll_entry none = {0};
+  if (fd >= 0)
+    sys(epoll_ctl, epoll, EPOLL_DEL, fd, &none);
+}
+
 void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs) {
   if (c->client >= 0 && !clients[c->client].gone)
     send_record(clients[c->client].socket, op, nints, ints, nblobs, blobs, 0, 0);
@@ -141,8 +148,7 @@ static void on_control(int control) {
   int rc = receive_message(control, message_buffer, sizeof message_buffer, 0, &message);
   if (rc <= 0) {
     control_gone = true;
-    struct epoll_entry none = {0};
-    sys(epoll_ctl, epoll, EPOLL_DEL, control, &none);
+    unwatch(control);
     return;
   }
   for (int i = 0; i < MAX_CLIENTS && message.nfds == 1; i++)

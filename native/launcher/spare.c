@@ -26,16 +26,13 @@ static bool is_expected(const struct recipe* recipe) {
 // Called when there is nothing else to do.
 void make_spare(void) {
   struct creation creation = {.container = new_container(&expected)};
-  if (!creation.container) {
-    spares_until = 0;
+  if (creation.container && give_birth(&creation, &expected, 0) >= 0) {
+    spares++;
     return;
   }
-  if (give_birth(&creation, &expected, 0) < 0) {
+  if (creation.container)
     give_up(creation.container);
-    spares_until = 0; // no sense in trying again; a real request will report why
-    return;
-  }
-  spares++;
+  give_up_spares(); // no sense in trying again; a real request will report why
 }
 
 void give_up_spares(void) {
@@ -88,7 +85,7 @@ void expect_another(const struct recipe* recipe) {
 
 void spare_died(void) {
   spares--;
-  spares_until = 0;
+  give_up_spares();
 }
 
 u64 spares_expire(void) {

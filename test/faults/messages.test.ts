@@ -69,7 +69,11 @@ describe('messages', () => {
     const kept = { null: 'NULL', devpts: 'PTMX', proc: 'PROC', tty: 'TTY', userns: 'USERNS' } as const;
     for (const [name, slot] of Object.entries(kept)) expect(slots.get(slot), name).toBe(keptSlots[name]);
     const steps = enumeration('protocol.h', 'STEP_');
-    const renamed: Partial<Record<string, string>> = { fsconfigCreate: 'FSCONFIG', noNewPrivs: 'PRCTL' };
+    const renamed: Partial<Record<string, string>> = {
+      fsconfigCreate: 'FSCONFIG',
+      noNewPrivs: 'PRCTL',
+      writeKernelFile: 'WRITE_FILE',
+    };
     for (const [kind, op] of Object.entries(stepOp)) {
       const name = renamed[kind] ?? kind.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
       expect(steps.get(name), kind).toBe(op);

@@ -50,7 +50,7 @@ describe('faults', () => {
           code: 'ERR_STEP',
           errno: 'ENOENT',
           path: '/tscontain-fault',
-          step: { index: index + 1, of: all.length, kind: 'open' },
+          step: { index: index + 1, of: all.length, kind: failingStep.kind },
         });
         expect(ran()).toBe(false);
       }
