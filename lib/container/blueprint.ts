@@ -1,6 +1,6 @@
 /** Settings and what is known of their sources, worked out to the last step and the last limit: what a container is made from. */
 
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { release } from 'node:os';
 import { isRoot } from '../host/configuration.js';
 import { withFaultInParts } from '../plan/fault.js';
@@ -43,20 +43,10 @@ const shortId = 6;
  * @throws UnsupportedError for a limit that was asked for and cannot be enforced here
  */
 export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
-  const layout = cgroupLayout();
-  const id = randomBytes(shortId).toString('hex');
+  const id = newId();
   const hostname = settings.hostname ?? id;
   const ids: IdMode = isRoot() ? 'range' : 'single';
-  const { explicit } = settings.limits;
-  const limits = facts.limits;
-  const asked = Object.fromEntries(Object.entries(limits).filter(([name]) => explicit.has(name))) as Limits;
-  const unsupported = explicitUnsupported(layout, asked);
-  if (unsupported) throw unsupported;
-  const relaxed = unenforceable(layout, limits);
-  const missing = new Set<string>(relaxed.map(({ limit }) => limit));
-  const enforced = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
-  // Init is a process of the container too, and not one of the caller's.
-  const counted = enforced.pids === undefined ? enforced : { ...enforced, pids: enforced.pids + 1 };
+  const { relaxed, writes, hierarchies } = enforce(facts.limits, settings.limits.explicit);
   const guarded = writesToHost(settings, ids);
   const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
   const target = { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel } as const;
@@ -67,8 +57,8 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     hostname,
     ids,
     steps: { host: withFaultInParts('launcher', steps.host), container: withFaultInParts('init', steps.container) },
-    writes: limitWrites(layout, counted),
-    hierarchies: requiredHierarchies(layout, counted),
+    writes,
+    hierarchies,
     profile: {
       capabilities,
       // The container's own profile is loaded last: it may not allow seccomp(2).
@@ -79,6 +69,53 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     },
     relaxed,
   };
+}
+
+interface Enforced {
+  readonly relaxed: readonly Unenforceable[];
+  readonly writes: readonly CgroupWrite[];
+  readonly hierarchies: readonly number[];
+}
+
+const enforced = new Map<string, Enforced>();
+const mostRemembered = 256;
+
+/** What becomes of limits on this host. The same ones are worked out once. */
+function enforce(limits: Limits, explicit: ReadonlySet<string>): Enforced {
+  const key = JSON.stringify([limits, [...explicit]]);
+  let known = enforced.get(key);
+  if (!known) {
+    known = workOut(limits, explicit);
+    if (enforced.size >= mostRemembered) enforced.clear();
+    enforced.set(key, known);
+  }
+  return known;
+}
+
+function workOut(limits: Limits, explicit: ReadonlySet<string>): Enforced {
+  const layout = cgroupLayout();
+  const asked = Object.fromEntries(Object.entries(limits).filter(([name]) => explicit.has(name))) as Limits;
+  const unsupported = explicitUnsupported(layout, asked);
+  if (unsupported) throw unsupported;
+  const relaxed = unenforceable(layout, limits);
+  const missing = new Set<string>(relaxed.map(({ limit }) => limit));
+  const kept = Object.fromEntries(Object.entries(limits).filter(([name]) => !missing.has(name))) as Limits;
+  // Init is a process of the container too, and not one of the caller's.
+  const counted = kept.pids === undefined ? kept : { ...kept, pids: kept.pids + 1 };
+  return { relaxed, writes: limitWrites(layout, counted), hierarchies: requiredHierarchies(layout, counted) };
+}
+
+const pool = Buffer.alloc(shortId * 256);
+let used = pool.length;
+
+/** Random, from bytes that are fetched for many ids at once. */
+function newId(): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += shortId;
+  return pool.toString('hex', used - shortId, used);
 }
 
 /**

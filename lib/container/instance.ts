@@ -417,7 +417,7 @@ export class Instance {
   }
 
   #parse(contents: ReadonlyMap<number, string>): ContainerStats {
-    const files = hostStatFiles(this.#layout);
+    const files = hostStatFiles();
     const named = [...contents].map(
       ([index, text]) => [`${files[index]?.hierarchy}/${files[index]?.file}`, text] as const,
     );

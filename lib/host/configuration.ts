@@ -41,7 +41,7 @@ export function launcherConfiguration(): LauncherConfiguration {
       // A v1 cpuset takes no process before it has processors and memory nodes.
       late: hierarchy.version === 1 && hierarchy.controllers.includes('cpuset'),
     })),
-    statFiles: hostStatFiles(layout),
+    statFiles: hostStatFiles(),
     stateDirectory: stateDirectory(),
   };
 }

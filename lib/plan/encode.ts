@@ -86,8 +86,6 @@ function count(numbers: Map<Slot, number>, slot: Slot, first: number): number {
   return number;
 }
 
-const encoded = new WeakMap<readonly Step[], Buffer>();
-
 /** The bytes of a list of steps. */
 export function encodeSteps(steps: readonly Step[], slots = new SlotNumbers()): Buffer {
   const writer = new RecordWriter();
@@ -95,19 +93,21 @@ export function encodeSteps(steps: readonly Step[], slots = new SlotNumbers()): 
   return writer.bytes();
 }
 
-/** The bytes of fragments one after another; a frozen fragment is encoded once. */
+const encoded = new WeakMap<object, Buffer>();
+
+/** The bytes of fragments one after another; a frozen fragment, or a frozen list of them, is encoded once. */
 export function encodeFragments(fragments: readonly (readonly Step[])[], slots: SlotNumbers): Buffer {
-  return Buffer.concat(
-    fragments.map((steps) => {
-      if (!Object.isFrozen(steps)) return encodeSteps(steps, slots);
-      let bytes = encoded.get(steps);
-      if (!bytes) {
-        bytes = encodeSteps(steps, slots);
-        encoded.set(steps, bytes);
-      }
-      return bytes;
-    }),
-  );
+  return once(fragments, () => Buffer.concat(fragments.map((steps) => once(steps, () => encodeSteps(steps, slots)))));
+}
+
+function once(key: readonly unknown[], encode: () => Buffer): Buffer {
+  if (!Object.isFrozen(key)) return encode();
+  let bytes = encoded.get(key);
+  if (!bytes) {
+    bytes = encode();
+    encoded.set(key, bytes);
+  }
+  return bytes;
 }
 
 // One arm for each kind of step: a table in the shape of a switch, so that the compiler checks that none is missing.

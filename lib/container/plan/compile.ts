@@ -57,26 +57,51 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
   if (settings.cwd !== '/') names.push({ kind: 'makeDirectory', under: 'root', path: settings.cwd, mode: 0o755 });
   names.push({ kind: 'setHostname', name: hostname });
-  const ahead = [range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
-  const system = [...base.steps, commonFiles, devices[ids], kernelFileSystems(), loopback];
-  const end = [leaveOldRoot, [{ kind: 'boundingSet', mask: Number(settings.capabilities.mask) } as const]];
+  const ahead = () => [range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
+  const mask = Number(settings.capabilities.mask);
+  const system = () => [...base.steps, commonFiles, devices[ids], kernelFileSystems(), loopback];
+  const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
   // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
   // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
   if (settings.image.kind === 'host' && settings.mounts.length === 0) {
-    const trees = [...base.hostTrees, deviceNodes];
-    return {
-      host: { common: range ? trees : [], own: [] },
-      container: { common: [...ahead, ...(range ? [] : trees), ...system, ...end], own: [names] },
-    };
+    const { size, inodes } = settings.storage;
+    const common = remembered(`${ids} ${size} ${inodes} ${mask}`, () => {
+      const trees = [...base.hostTrees, deviceNodes];
+      return {
+        host: range ? trees : [],
+        container: [...ahead(), ...(range ? [] : trees), ...system(), ...end()],
+      };
+    });
+    return { host: { common: common.host, own: [] }, container: { common: common.container, own: [names] } };
   }
   const trees = [...base.hostTrees, deviceNodes, ...mountTrees];
   return {
     host: { common: [], own: range ? trees : [] },
     container: {
-      common: ahead,
-      own: [...(range ? [] : trees), ...system, ...mounts.map((mount) => mount.steps), names, ...end],
+      common: ahead(),
+      own: [...(range ? [] : trees), ...system(), ...mounts.map((mount) => mount.steps), names, ...end()],
     },
   };
+}
+
+interface Common {
+  readonly host: readonly Fragment[];
+  readonly container: readonly Fragment[];
+}
+
+const kinds = new Map<string, Common>();
+const mostKinds = 64;
+
+/** The common part of a kind of container is made, and encoded, once. */
+function remembered(kind: string, make: () => Common): Common {
+  let common = kinds.get(kind);
+  if (!common) {
+    const { host, container } = make();
+    common = { host: Object.freeze(host), container: Object.freeze(container) };
+    if (kinds.size >= mostKinds) kinds.clear();
+    kinds.set(kind, common);
+  }
+  return common;
 }
 
 /** The host's steps or the container's, in one list. */
