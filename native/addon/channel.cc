@@ -21,6 +21,7 @@ constexpr size_t kInline = 64 * 1024;        // longer ones travel in a sealed m
 constexpr size_t kLargest = 8 * 1024 * 1024; // MAX_MESSAGE of wire.h
 constexpr size_t kBuffer = kInline + 4096;   //
 constexpr int kMaxFds = 200;                 //
+constexpr int kMostDrained = 4096;           // a peer that never stops sending must not hold the loop
 constexpr int kBurst = 32;                   // messages handled before the loop gets its turn
 constexpr uint16_t kLargeOp = 1;
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -100,10 +101,9 @@ public:
     setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     message_ = Napi::Persistent(info[1].As<Napi::Function>());
     end_ = Napi::Persistent(info[2].As<Napi::Function>());
-    int error = 0;
-    poller_ = Poller::Open(
-        env, fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
-    if (!poller_) {
+    int error = Poller::Open(
+        env, fd_, [this](int events, int failed) { Ready(events, failed); }, &poller_);
+    if (error) {
       ThrowErrno(env, "epoll_ctl", error);
       return;
     }
@@ -120,7 +120,6 @@ private:
   void Release() {
     if (poller_)
       poller_->Close();
-    poller_ = nullptr;
     if (fd_ >= 0)
       close(fd_);
     fd_ = -1;
@@ -137,7 +136,7 @@ private:
 
   // drain(): handles what has already arrived, now. Two sockets have no order between them; this makes one.
   void Drain(const Napi::CallbackInfo& info) {
-    while (fd_ >= 0 && Receive()) {
+    for (int i = 0; i < kMostDrained && fd_ >= 0 && Receive(); i++) {
     }
   }
 
@@ -163,46 +162,65 @@ private:
         return env.Undefined();
       fds.push_back(fd);
     }
-    if (fd_ < 0 || bytes.ByteLength() > kLargest || fds.size() >= static_cast<size_t>(kMaxFds))
+    if (fd_ < 0)
       return Napi::Boolean::New(env, false);
+    if (bytes.ByteLength() > kLargest || fds.size() >= static_cast<size_t>(kMaxFds)) {
+      ThrowErrno(env, "sendmsg", EMSGSIZE);
+      return env.Undefined();
+    }
     const char* data = reinterpret_cast<const char*>(bytes.Data());
     size_t length = bytes.ByteLength();
     char stub[16];
     int large = -1;
     if (length > kInline) {
       large = MakeLarge(data, length, stub);
-      if (large < 0)
-        return Napi::Boolean::New(env, false);
+      if (large < 0) {
+        ThrowErrno(env, "memfd_create", errno);
+        return env.Undefined();
+      }
       fds.push_back(large);
       data = stub;
       length = sizeof stub;
     }
-    bool sent = SendOrQueue(data, length, fds);
+    int error = SendOrQueue(data, length, fds);
     if (large >= 0)
       close(large);
-    return Napi::Boolean::New(env, sent);
+    bool gone = error == EPIPE || error == ECONNRESET || error == ENOTCONN;
+    if (error && !gone)
+      ThrowErrno(env, "sendmsg", error);
+    return Napi::Boolean::New(env, error == 0);
   }
 
-  bool SendOrQueue(const char* data, size_t length, const std::vector<int>& fds) {
+  // 0, or the errno of a message that is neither sent nor going to be.
+  int SendOrQueue(const char* data, size_t length, const std::vector<int>& fds) {
     if (queue_.empty()) {
       if (SendNow(fd_, data, length, fds.data(), fds.size()) >= 0)
-        return true;
+        return 0;
       if (errno != EAGAIN && errno != ENOBUFS)
-        return false;
+        return errno;
     }
     Outgoing message;
+    for (int fd : fds) {
+      int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+      if (copy < 0) {
+        int error = errno;
+        for (int made : message.fds)
+          close(made);
+        return error;
+      }
+      message.fds.push_back(copy);
+    }
     message.bytes.assign(data, data + length);
-    for (int fd : fds)
-      message.fds.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
     queue_.push_back(std::move(message));
     poller_->Want(UV_READABLE | UV_WRITABLE);
-    return true;
+    return 0;
   }
 
   void Flush() {
     while (!queue_.empty()) {
       Outgoing& next = queue_.front();
-      if (SendNow(fd_, next.bytes.data(), next.bytes.size(), next.fds.data(), next.fds.size()) < 0 && errno == EAGAIN)
+      if (SendNow(fd_, next.bytes.data(), next.bytes.size(), next.fds.data(), next.fds.size()) < 0 &&
+          (errno == EAGAIN || errno == ENOBUFS))
         return;
       for (int fd : next.fds)
         close(fd);
@@ -263,39 +281,56 @@ private:
       }
     Napi::Env env = Env();
     Napi::HandleScope scope(env);
-    Napi::Value bytes = Content(buffer, static_cast<size_t>(got), message.msg_flags, fds);
-    Napi::Array descriptors = Napi::Array::New(env, fds.size());
-    for (uint32_t i = 0; i < fds.size(); i++)
-      descriptors.Set(i, Descriptor::Wrap(env, fds[i]));
-    if (bytes.IsEmpty()) {
+    bool malformed = false;
+    napi_value bytes = Content(buffer, static_cast<size_t>(got), message.msg_flags, fds, &malformed);
+    napi_value descriptors = nullptr;
+    bool made = bytes && napi_create_array_with_length(env, fds.size(), &descriptors) == napi_ok;
+    for (uint32_t i = 0; i < fds.size(); i++) {
+      napi_value descriptor = made ? Descriptor::Wrap(env, fds[i]) : nullptr;
+      if (!made)
+        close(fds[i]);
+      else
+        made = descriptor && napi_set_element(env, descriptors, i, descriptor) == napi_ok;
+    }
+    if (malformed) {
       End(EBADMSG);
       return false;
     }
-    CallFromLoop(message_, {bytes, descriptors});
-    return true;
+    // Nothing can be made or called: the environment is being torn down, and the message has nowhere to go.
+    if (!made || !CallFromLoop(env, message_, {bytes, descriptors})) {
+      Release();
+      return false;
+    }
+    return fd_ >= 0;
   }
 
-  // The record itself, fetched from its memfd if it came in one. Empty for what no honest peer sends.
-  Napi::Value Content(const char* buffer, size_t length, int flags, std::vector<int>& fds) {
+  // The record itself, fetched from its memfd if it came in one. Null for what no honest peer sends, or when no buffer can
+  // be made.
+  napi_value Content(const char* buffer, size_t length, int flags, std::vector<int>& fds, bool* malformed) {
+    napi_value content = nullptr;
+    *malformed = true;
     if (flags & (MSG_TRUNC | MSG_CTRUNC) || length < 8)
-      return {};
+      return nullptr;
     uint16_t op;
     memcpy(&op, buffer, 2);
-    if (op != kLargeOp)
-      return Napi::Buffer<char>::Copy(Env(), buffer, length);
+    if (op != kLargeOp) {
+      *malformed = false;
+      return napi_create_buffer_copy(Env(), length, buffer, nullptr, &content) == napi_ok ? content : nullptr;
+    }
     if (length != 16 || fds.empty())
-      return {};
+      return nullptr;
     uint64_t size;
     memcpy(&size, buffer + 8, 8);
     int fd = fds.back();
     fds.pop_back();
     struct stat facts;
-    Napi::Value content;
+    void* data = nullptr;
     if (size <= kLargest && fcntl(fd, F_GET_SEALS) == kSeals && fstat(fd, &facts) == 0 &&
         static_cast<uint64_t>(facts.st_size) == size) {
-      auto copy = Napi::Buffer<char>::New(Env(), size);
-      if (pread(fd, copy.Data(), size, 0) == static_cast<ssize_t>(size))
-        content = copy;
+      *malformed = false;
+      if (napi_create_buffer(Env(), size, &data, &content) != napi_ok ||
+          pread(fd, data, size, 0) != static_cast<ssize_t>(size))
+        content = nullptr;
     }
     close(fd);
     return content;
@@ -305,13 +340,14 @@ private:
     Napi::Env env = Env();
     Napi::HandleScope scope(env);
     Release();
-    if (!self_.IsEmpty())
-      CallFromLoop(end_, {Napi::Number::New(env, error)});
+    napi_value number = nullptr;
+    if (!self_.IsEmpty() && napi_create_int32(env, error, &number) == napi_ok)
+      CallFromLoop(env, end_, {number});
     self_.Reset();
   }
 
   int fd_ = -1;
-  Poller* poller_ = nullptr;
+  Poller* poller_ = nullptr; // set to null by whoever closes it
   Napi::FunctionReference message_, end_;
   Napi::ObjectReference self_;
   std::deque<Outgoing> queue_;

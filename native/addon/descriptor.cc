@@ -19,8 +19,15 @@ Descriptor::~Descriptor() {
     close(fd_);
 }
 
-Napi::Value Descriptor::Wrap(Napi::Env env, int fd) {
-  return constructor.New({Napi::Number::New(env, fd)});
+napi_value Descriptor::Wrap(napi_env env, int fd) {
+  napi_value define = nullptr, number = nullptr, object = nullptr;
+  if (napi_get_reference_value(env, static_cast<napi_ref>(constructor), &define) != napi_ok ||
+      napi_create_int32(env, fd, &number) != napi_ok ||
+      napi_new_instance(env, define, 1, &number, &object) != napi_ok) {
+    close(fd);
+    return nullptr;
+  }
+  return object;
 }
 
 static Descriptor* Unwrap(const Napi::Value& value) {
@@ -71,10 +78,12 @@ static Napi::Value PairOf(Napi::Env env, const char* call, int rc, const int fds
     ThrowErrno(env, call, errno);
     return env.Undefined();
   }
-  Napi::Array pair = Napi::Array::New(env, 2);
-  pair.Set(0u, Descriptor::Wrap(env, fds[0]));
-  pair.Set(1u, Descriptor::Wrap(env, fds[1]));
-  return pair;
+  napi_value ends[] = {Descriptor::Wrap(env, fds[0]), Descriptor::Wrap(env, fds[1])}, pair = nullptr;
+  if (!ends[0] || !ends[1] || napi_create_array_with_length(env, 2, &pair) != napi_ok)
+    return {};
+  napi_set_element(env, pair, 0, ends[0]);
+  napi_set_element(env, pair, 1, ends[1]);
+  return Napi::Value(env, pair);
 }
 
 // pipe(): [read end, write end]; both close on exec.

@@ -10,7 +10,8 @@ namespace tscontain {
 class Descriptor : public Napi::ObjectWrap<Descriptor> {
 public:
   static Napi::Function Define(Napi::Env env);
-  static Napi::Value Wrap(Napi::Env env, int fd);
+  // Null, and the descriptor closed, where no object can be made (a worker that is being terminated).
+  static napi_value Wrap(napi_env env, int fd);
   // The number, still owned by the object; -1 with a pending exception if it is closed or not a descriptor.
   static int Borrow(const Napi::Value& value);
   // The number, owned by the caller from now on.

@@ -37,20 +37,21 @@ void Pollers::Closed(Poller* poller) {
   delete this;
 }
 
-Poller* Poller::Open(Napi::Env env, int fd, std::function<void(int, int)> ready, int* error) {
+int Poller::Open(Napi::Env env, int fd, std::function<void(int, int)> ready, Poller** holder) {
   Pollers* owner = Pollers::Of(env);
   auto* poller = new Poller();
   int rc = uv_poll_init(owner->loop_, &poller->handle_, fd);
   if (rc != 0) {
     delete poller;
-    *error = -rc;
-    return nullptr;
+    return -rc;
   }
   poller->owner_ = owner;
   poller->ready_ = std::move(ready);
+  poller->holder_ = holder;
   poller->handle_.data = poller;
   owner->open_.insert(poller);
-  return poller;
+  *holder = poller;
+  return 0;
 }
 
 void Poller::Want(int events) {
@@ -80,6 +81,7 @@ void Poller::Close() {
   auto* handle = reinterpret_cast<uv_handle_t*>(&handle_);
   if (uv_is_closing(handle))
     return;
+  *holder_ = nullptr;
   uv_poll_stop(&handle_);
   uv_close(handle, [](uv_handle_t* closed) {
     auto* poller = static_cast<Poller*>(closed->data);
@@ -88,13 +90,20 @@ void Poller::Close() {
   });
 }
 
-void CallFromLoop(Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments) {
-  Napi::Env env = callback.Env();
-  callback.MakeCallback(env.Global(), arguments);
-  if (!env.IsExceptionPending())
-    return;
-  Napi::Error error = env.GetAndClearPendingException();
-  napi_fatal_exception(env, error.Value());
+bool CallFromLoop(napi_env env, const Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments) {
+  napi_value function = nullptr, global = nullptr, result = nullptr;
+  if (napi_get_reference_value(env, static_cast<napi_ref>(callback), &function) != napi_ok || !function)
+    return false;
+  napi_get_global(env, &global);
+  napi_status status = napi_make_callback(env, nullptr, global, function, arguments.size(), arguments.begin(), &result);
+  if (status == napi_ok)
+    return true;
+  napi_value exception = nullptr;
+  bool pending = false;
+  if (napi_is_exception_pending(env, &pending) != napi_ok || !pending ||
+      napi_get_and_clear_last_exception(env, &exception) != napi_ok)
+    return false;
+  return napi_fatal_exception(env, exception) == napi_ok;
 }
 
 } // namespace tscontain

@@ -29,8 +29,9 @@ private:
 
 class Poller {
 public:
-  // Null and an errno where libuv cannot watch the descriptor.
-  static Poller* Open(Napi::Env env, int fd, std::function<void(int events, int error)> ready, int* error);
+  // Puts the poller into `*owner`, and takes it out again when it is closed, by whomever: the owner never holds a poller
+  // that is gone. Returns 0, or the errno where libuv cannot watch the descriptor.
+  static int Open(Napi::Env env, int fd, std::function<void(int events, int error)> ready, Poller** owner);
   void Want(int events);
   void Ref(bool on);
   // Frees the poller, soon; the descriptor may be closed right after this call. `ready` is not called again.
@@ -42,10 +43,12 @@ private:
   uv_poll_t handle_;
   Pollers* owner_ = nullptr;
   std::function<void(int, int)> ready_;
+  Poller** holder_ = nullptr;
   int wanted_ = 0;
 };
 
-// Calls a JavaScript function from the loop; an exception that it throws is Node's uncaught exception.
-void CallFromLoop(Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments);
+// Calls a JavaScript function from the loop; an exception that it throws is Node's uncaught exception. False when nothing can
+// be called any more: a worker that is being terminated refuses every call, and then there is no one to tell.
+bool CallFromLoop(napi_env env, const Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments);
 
 } // namespace tscontain

@@ -146,7 +146,8 @@ Napi::Value Connect(const Napi::CallbackInfo& info) {
     ThrowErrno(env, "execveat", errno);
     return env.Undefined();
   }
-  return Descriptor::Wrap(env, pair[0]);
+  napi_value descriptor = Descriptor::Wrap(env, pair[0]);
+  return descriptor ? Napi::Value(env, descriptor) : Napi::Value();
 }
 
 } // namespace

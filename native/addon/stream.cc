@@ -32,10 +32,9 @@ public:
     fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) | O_NONBLOCK);
     readable_ = Napi::Persistent(info[1].As<Napi::Function>());
     writable_ = Napi::Persistent(info[2].As<Napi::Function>());
-    int error = 0;
-    poller_ = Poller::Open(
-        info.Env(), fd_, [this](int events, int failed) { Ready(events, failed); }, &error);
-    if (!poller_) {
+    int error = Poller::Open(
+        info.Env(), fd_, [this](int events, int failed) { Ready(events, failed); }, &poller_);
+    if (error) {
       ThrowErrno(info.Env(), "epoll_ctl", error);
       return;
     }
@@ -50,7 +49,6 @@ private:
   void Release() {
     if (poller_)
       poller_->Close();
-    poller_ = nullptr;
     if (fd_ >= 0)
       close(fd_);
     fd_ = -1;
@@ -70,8 +68,9 @@ private:
     do
       got = fd_ < 0 ? 0 : read(fd_, buffer, sizeof buffer);
     while (got < 0 && errno == EINTR);
-    if (got > 0)
-      return Napi::Buffer<char>::Copy(env, buffer, static_cast<size_t>(got));
+    napi_value chunk = nullptr;
+    if (got > 0 && napi_create_buffer_copy(env, static_cast<size_t>(got), buffer, nullptr, &chunk) == napi_ok)
+      return Napi::Value(env, chunk);
     return got < 0 && errno == EAGAIN ? env.Undefined() : env.Null();
   }
 
@@ -113,13 +112,13 @@ private:
     Napi::HandleScope scope(Env());
     // An error or a hang-up shows in the next read or write.
     if (events & UV_READABLE || failed)
-      CallFromLoop(readable_, {});
+      CallFromLoop(Env(), readable_, {});
     if (events & UV_WRITABLE && fd_ >= 0)
-      CallFromLoop(writable_, {});
+      CallFromLoop(Env(), writable_, {});
   }
 
   int fd_ = -1;
-  Poller* poller_ = nullptr;
+  Poller* poller_ = nullptr; // set to null by whoever closes it
   Napi::FunctionReference readable_, writable_;
   Napi::ObjectReference self_;
 };

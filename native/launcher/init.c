@@ -5,7 +5,7 @@
 #include <linux/time_types.h>
 
 enum { SETUP_FD = 3, SIGCHLD = 17, SIGKILL = 9, PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, POLL_IN = 1 };
-enum { WNOHANG = 1, WALL = 0x40000000, MAX_EXECS = 4096 };
+enum { WNOHANG = 1, WUNTRACED = 2, WALL = 0x40000000, MAX_EXECS = 4096 };
 enum { TIOCGPTPEER = 0x5441, TIOCSPTLCK = 0x40045431, TIOCSWINSZ = 0x5414 };
 
 struct usage {
@@ -238,9 +238,14 @@ static void reap(void) {
   int status;
   struct usage usage;
   long pid;
-  while ((pid = sys(wait4, -1, &status, WNOHANG | WALL, &usage)) > 0)
+  while ((pid = sys(wait4, -1, &status, WNOHANG | WUNTRACED | WALL, &usage)) > 0)
     for (int i = 0; i < exec_high; i++)
       if (execs[i].pid == pid) {
+        if ((status & 0xff) == 0x7f) { // stopped: a program may be, but one of ours that Node waits for may not
+          if (execs[i].file)
+            sys(kill, pid, SIGKILL);
+          break;
+        }
         report_exit(&execs[i], status, &usage);
         if (execs[i].last)
           exit_now(0); // the kernel ends whatever is left in the pid namespace

@@ -49,5 +49,11 @@ export const setIdGuard: SeccompProfile = validateProfile({
     ...refuseOpening(['openat'], 2, 3),
     // Its mode is in memory, where no filter can look; C libraries and runtimes fall back to openat.
     { names: ['openat2'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
+    // Opens files too, by requests in shared memory; our profiles have none of it, a caller's own may.
+    {
+      names: ['io_uring_setup', 'io_uring_enter', 'io_uring_register'],
+      action: 'SCMP_ACT_ERRNO',
+      errnoRet: ENOSYS,
+    },
   ],
 });
