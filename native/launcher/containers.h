@@ -24,6 +24,7 @@ struct container {
   int oom, oom_counter;
   u64 oom_kills; // seen so far, v2
   bool stored; // has a directory on disk
+  int remover; // the process that removes it
   u32 next_group;
   u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
   u32 tries;
@@ -37,13 +38,22 @@ extern int state_dir;
 
 // launcher.c: talking to the clients, and being woken.
 enum tag { TAG_CONTROL = 1, TAG_SIGNAL = 2, TAG_CLIENT = 3, TAG_OOM = 4 };
-enum { EPOLL_IN = 1, EPOLL_PRI = 2 };
+enum { EPOLL_IN = 1, EPOLL_PRI = 2, EPOLL_OUT = 4 };
 void watch(int fd, enum tag tag, u32 index, u32 events);
+void rewatch(int fd, enum tag tag, u32 index, u32 events);
 void unwatch(int fd);
 void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs);
 void reply(int client, u64 request, long result, const struct blob* content, const int* fd);
-int client_socket(int client);
 u64 now(void); // milliseconds of CLOCK_MONOTONIC
+
+// clients.c
+void clients_start(void);
+bool any_client(void);
+bool client_add(int socket);
+int client_socket(int client);
+void client_send(int client, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs, const int* fd);
+void client_flush(int client);
+void drop_client(int client);
 
 // configuration.c: what Node says about the host.
 void configure(const struct record* hello);

@@ -269,7 +269,7 @@ void on_create(int client, struct message* message) {
     close_fd(&context.slots[slot]);
   u64 ints[] = {r->ints[0], creation.stage, creation.index, (u64)-creation.error};
   struct blob text = {.data = creation.text, .length = (u32)text_length(creation.text)};
-  send_record(client_socket(client), MSG_CREATE_FAILED, 4, ints, 1, &text, 0, 0);
+  client_send(client, MSG_CREATE_FAILED, 4, ints, 1, &text, 0);
   if (c)
     give_up(c);
 }

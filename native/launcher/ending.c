@@ -1,6 +1,7 @@
 // The end of a container: killed, reaped, reported, and taken off the host.
 #include "containers.h"
 #include "rmtree.h"
+#include <linux/sched.h>
 
 enum { WNOHANG = 1, WALL = 0x40000000, CLEANUP_TRIES = 5000 }; // ten seconds of a cgroup that does not empty
 
@@ -11,6 +12,18 @@ void kill_container(const struct container* c) {
   // Our own unreaped child: the number cannot have been given to another process.
   if (c->pid > 0)
     sys(kill, c->pid, SIGKILL);
+}
+
+// A container may leave as many files as it likes; taking them away is a process of its own, so that the others do not wait.
+static int start_remover(const char* container_name) {
+  char name[NAME_LENGTH]; // the copy of the launcher's data that a child gets is empty
+  memcpy(name, container_name, sizeof name);
+  int dir = state_dir;
+  struct clone_args args = {.exit_signal = SIGCHLD};
+  long pid = sys(clone3, &args, sizeof args);
+  if (pid == 0)
+    exit_now(remove_tree(dir, name) < 0);
+  return pid < 0 ? 0 : (int)pid;
 }
 
 static bool clean_up(struct container* c) {
@@ -24,8 +37,10 @@ static bool clean_up(struct container* c) {
     else
       close_fd(&c->dirs[h]);
   }
-  if (c->stored && remove_tree(state_dir, c->name, 0) >= 0)
-    c->stored = false;
+  if (c->stored && !c->remover)
+    c->remover = start_remover(c->name);
+  if (c->remover)
+    return false;
   if ((!done || c->stored) && ++c->tries < CLEANUP_TRIES)
     return false;
   for (int h = 0; h < hierarchy_count; h++)
@@ -67,6 +82,11 @@ void reap(void) {
   while ((pid = sys(wait4, -1, &status, WNOHANG | WALL, 0)) > 0)
     for (int i = 0; i < container_high; i++) {
       struct container* c = &containers[i];
+      if (c->state == DEAD && c->remover == pid) {
+        c->remover = 0;
+        c->stored = status != 0;
+        break;
+      }
       if (c->state == FREE || c->pid != pid)
         continue;
       c->pid = 0;
@@ -139,7 +159,7 @@ static void reclaim_directory(int base, bool cgroup, u64* removed) {
         sys(close, victim);
         rc = cgroup_remove(base, entry->name);
       } else {
-        rc = remove_tree(base, entry->name, 0);
+        rc = remove_tree(base, entry->name);
       }
       *removed += rc >= 0;
     }

@@ -162,7 +162,7 @@ static _Noreturn void remove_path(const char* path, bool recursive) {
   if (dir < 0)
     done(dir);
   if (recursive)
-    done(remove_tree((int)dir, name, 0));
+    done(remove_tree((int)dir, name));
   long rc = sys(unlinkat, dir, name, 0);
   done(rc);
 }

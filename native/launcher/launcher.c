@@ -1,7 +1,7 @@
 // The launcher's loop: who talks to it, what wakes it, and what it does when it is left alone.
 #include "containers.h"
 
-enum { EPOLL_ADD = 1, EPOLL_DEL = 2, CLEANUP_INTERVAL_MS = 2 };
+enum { EPOLL_ADD = 1, EPOLL_DEL = 2, EPOLL_MOD = 3, CLEANUP_INTERVAL_MS = 2 };
 
 struct epoll_entry {
   u32 events;
@@ -12,21 +12,23 @@ __attribute__((packed))
 #endif
 ;
 
-struct client {
-  int socket;
-  bool gone;
-};
-
 struct container containers[MAX_CONTAINERS];
 int container_high;
-static struct client clients[MAX_CLIENTS];
 static int epoll = -1, signal_fd = -1;
 static bool control_gone;
 static _Alignas(8) char message_buffer[MAX_INLINE + 4096];
 
-void watch(int fd, enum tag tag, u32 index, u32 events) {
+static void control_watch(int operation, int fd, enum tag tag, u32 index, u32 events) {
   struct epoll_entry entry = {.events = events, .tag = (u64)tag << 32 | index};
-  sys(epoll_ctl, epoll, EPOLL_ADD, fd, &entry);
+  sys(epoll_ctl, epoll, operation, fd, &entry);
+}
+
+void watch(int fd, enum tag tag, u32 index, u32 events) {
+  control_watch(EPOLL_ADD, fd, tag, index, events);
+}
+
+void rewatch(int fd, enum tag tag, u32 index, u32 events) {
+  control_watch(EPOLL_MOD, fd, tag, index, events);
 }
 
 // Closing is not enough: a child that was forked just before may hold the file open for a moment longer (epoll(7), Q6).
@@ -37,17 +39,12 @@ void unwatch(int fd) {
 }
 
 void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs) {
-  if (c->client >= 0 && !clients[c->client].gone)
-    send_record(clients[c->client].socket, op, nints, ints, nblobs, blobs, 0, 0);
+  client_send(c->client, op, nints, ints, nblobs, blobs, 0);
 }
 
 void reply(int client, u64 request, long result, const struct blob* content, const int* fd) {
   u64 ints[] = {request, result < 0 ? (u64)-result : 0, result < 0 ? 0 : (u64)result};
-  send_record(clients[client].socket, MSG_REPLY, 3, ints, content ? 1 : 0, content, fd, fd ? 1 : 0);
-}
-
-int client_socket(int client) {
-  return clients[client].socket;
+  client_send(client, MSG_REPLY, 3, ints, content ? 1 : 0, content, fd);
 }
 
 u64 now(void) {
@@ -68,7 +65,7 @@ static struct container* find(int client, u64 id) {
 static void on_hello(int client, const struct record* r) {
   configure(r);
   u64 ints[] = {(u64)sys(getpid)};
-  send_record(clients[client].socket, MSG_WELCOME, 1, ints, 0, 0, 0, 0);
+  client_send(client, MSG_WELCOME, 1, ints, 0, 0, 0);
 }
 
 static void on_write(int client, struct container* c, const struct record* r) {
@@ -112,31 +109,9 @@ static void on_request(int client, struct message* message) {
   }
 }
 
-static bool any_client(void) {
-  for (int i = 0; i < MAX_CLIENTS; i++)
-    if (clients[i].socket >= 0)
-      return true;
-  return false;
-}
-
-// Whoever asked for them is gone, so nobody could ever stop them: they end now.
-static void drop_client(int client) {
-  clients[client].gone = true;
-  close_fd(&clients[client].socket);
-  for (int i = 0; i < container_high; i++)
-    if (containers[i].state == RUNNING && containers[i].client == client) {
-      containers[i].reported = true;
-      containers[i].client = -1;
-      kill_container(&containers[i]);
-    }
-  clients[client].gone = false;
-  if (!any_client())
-    give_up_spares();
-}
-
 static void on_client(int client) {
   struct message message;
-  int rc = receive_message(clients[client].socket, message_buffer, sizeof message_buffer, 0, &message);
+  int rc = receive_message(client_socket(client), message_buffer, sizeof message_buffer, 0, &message);
   if (rc <= 0)
     return drop_client(client);
   on_request(client, &message);
@@ -151,12 +126,8 @@ static void on_control(int control) {
     unwatch(control);
     return;
   }
-  for (int i = 0; i < MAX_CLIENTS && message.nfds == 1; i++)
-    if (clients[i].socket < 0) {
-      clients[i].socket = message.fds[0];
-      message.nfds = 0;
-      watch(clients[i].socket, TAG_CLIENT, (u32)i, EPOLL_IN);
-    }
+  if (message.nfds == 1 && client_add(message.fds[0]))
+    message.nfds = 0;
   release_message(&message);
 }
 
@@ -180,8 +151,7 @@ static int patience(bool cleaning) {
 }
 
 _Noreturn void launcher_main(int control) {
-  for (int i = 0; i < MAX_CLIENTS; i++)
-    clients[i].socket = -1;
+  clients_start();
   for (int h = 0; h < MAX_HIERARCHIES; h++)
     hierarchies[h].base = -1;
   identity_start();
@@ -210,7 +180,9 @@ _Noreturn void launcher_main(int control) {
         on_control(control);
         break;
       case TAG_CLIENT:
-        if (clients[index].socket >= 0)
+        if (events[i].events & EPOLL_OUT && client_socket((int)index) >= 0)
+          client_flush((int)index);
+        if (events[i].events & ~(u32)EPOLL_OUT && client_socket((int)index) >= 0)
           on_client((int)index);
         break;
       case TAG_OOM:

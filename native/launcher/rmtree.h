@@ -2,4 +2,4 @@
 #pragma once
 #include "sys.h"
 // Removes `name` in `dir` and all below it. Returns 0 or the first error.
-long remove_tree(int dir, const char* name, int depth);
+long remove_tree(int dir, const char* name);

@@ -12,7 +12,8 @@ enum {
   MSG_NOSIGNAL = 0x4000,
   MSG_CMSG_CLOEXEC = 0x40000000,
   MSG_TRUNC = 0x20,
-  MSG_CTRUNC = 8
+  MSG_CTRUNC = 8,
+  MSG_DONTWAIT = 0x40
 };
 
 struct message_header {
@@ -164,7 +165,7 @@ void release_message(struct message* message) {
   message->mapped = 0;
 }
 
-static long send_raw(int socket, const char* data, size_t n, const int* fds, int nfds) {
+static long send_raw(int socket, const char* data, size_t n, const int* fds, int nfds, int flags) {
   static struct control control;
   struct iovec iov = {.iov_base = (void*)data, .iov_len = n};
   struct message_header header = {.iov = &iov, .iovlen = 1};
@@ -178,14 +179,18 @@ static long send_raw(int socket, const char* data, size_t n, const int* fds, int
   }
   long rc;
   do
-    rc = sys(sendmsg, socket, &header, MSG_NOSIGNAL);
+    rc = sys(sendmsg, socket, &header, MSG_NOSIGNAL | flags);
   while (rc == -EINTR);
   return rc < 0 ? rc : 0;
 }
 
+long try_send(int socket, const char* data, size_t n, const int* fds, int nfds) {
+  return send_raw(socket, data, n, fds, nfds, MSG_DONTWAIT);
+}
+
 long send_bytes(int socket, const char* data, size_t n, const int* fds, int nfds) {
   if (n <= MAX_INLINE)
-    return send_raw(socket, data, n, fds, nfds);
+    return send_raw(socket, data, n, fds, nfds, 0);
   if (nfds >= MAX_FDS)
     return -EINVAL;
   int all[MAX_FDS];
@@ -205,7 +210,7 @@ long send_bytes(int socket, const char* data, size_t n, const int* fds, int nfds
     struct writer w = {.buf = stub, .cap = sizeof stub};
     u64 size = n;
     put_record(&w, MSG_LARGE, 1, &size, 0, 0);
-    rc = send_raw(socket, stub, w.len, all, nfds + 1);
+    rc = send_raw(socket, stub, w.len, all, nfds + 1, 0);
   }
   sys(close, memfd);
   return rc;

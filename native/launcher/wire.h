@@ -53,6 +53,8 @@ struct message {
 // release_message.
 int receive_message(int socket, char* buf, size_t cap, int flags, struct message* message);
 void release_message(struct message* message);
+// Sends one encoded record of at most MAX_INLINE bytes, without waiting: -EAGAIN when there is no room.
+long try_send(int socket, const char* data, size_t n, const int* fds, int nfds);
 // Sends one encoded record; long ones travel in a sealed memfd.
 long send_bytes(int socket, const char* data, size_t n, const int* fds, int nfds);
 long send_record(int socket, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs, const int* fds,
