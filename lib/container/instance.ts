@@ -28,6 +28,9 @@ export interface InstanceEnd {
 /** The end of a process that died with its container: by SIGKILL, and what it had used alone is not known. */
 const killed: ExitFacts = { waitStatus: 9, userMs: 0, systemMs: 0, maxResident: 0, readBytes: 0, writeBytes: 0 };
 
+/** Milliseconds after which a program that has not been executed never will be. */
+const startPatience = 10_000;
+
 export interface InstanceEvents {
   oom(): void;
   gone(end: InstanceEnd): void;
@@ -49,6 +52,14 @@ interface Pending {
   launch(resolved: Resolved, group: Group | undefined): void;
 }
 
+/** A process on its way: where it is started, and whether it is to end already. */
+interface Attempt {
+  number?: number;
+  group?: Group | undefined;
+  ended: boolean;
+  watchdog?: NodeJS.Timeout;
+}
+
 interface Group {
   readonly number: number;
   readonly descriptor: Descriptor;
@@ -67,6 +78,8 @@ export class Instance {
   /** How many times the kernel ran out of memory in it. */
   oomCount = 0;
   ending: ExitReason | undefined;
+  /** Paused: nothing in it moves, init included. */
+  frozen = false;
 
   readonly #layout: CgroupLayout = cgroupLayout();
   readonly #launcher: Launcher;
@@ -144,6 +157,7 @@ export class Instance {
   }
 
   #onReady(): void {
+    if (this.#isReady) return;
     this.#isReady = true;
     this.#setReady();
     if (!this.#single) this.#prepareGroup();
@@ -221,18 +235,16 @@ export class Instance {
 
   /** A handle, and what starts the process behind it once everything about it is known. */
   #open(argv: readonly string[], settings: ExecSettings): Pending {
-    let number: number | undefined;
-    let group: Group | undefined;
-    let ended = false;
+    const attempt: Attempt = { ended: false };
     const oomBefore = this.oomCount;
     const host: ProcessHost = {
       signal: (signal) => {
-        if (number !== undefined) this.#init.signal(number, signal);
+        if (attempt.number !== undefined) this.#init.signal(attempt.number, signal);
       },
       killAll: () => {
-        ended = true;
+        attempt.ended = true;
         if (this.#single) this.kill(this.ending ?? 'stopped');
-        else if (number !== undefined) this.#killGroup(group, number);
+        else this.#killGroup(attempt);
       },
       endingBecause: () => this.ending,
       outOfMemory: () => this.oomCount > oomBefore,
@@ -251,28 +263,29 @@ export class Instance {
     this.#processes.set(process, listener);
     this.#noteIdle();
     const launch = ({ identity, environment }: Resolved, own: Group | undefined) => {
-      group = own;
+      attempt.group = own;
       if (this.#isGone) return;
-      if (ended) {
+      if (attempt.ended) {
         if (own?.descriptor.open) own.descriptor.close();
         this.#forget(process, own);
         listener.exited(killed);
         return;
       }
-      number = this.#send(process, listener, argv, settings, identity, environment, own);
+      this.#send(attempt, process, listener, argv, settings, identity, environment);
     };
     return { process, refused: false, launch };
   }
 
   #send(
+    attempt: Attempt,
     process: ContainerProcess,
     listener: ProcessListener,
     argv: readonly string[],
     settings: ExecSettings,
     identity: ProcessIdentity,
     environment: ProcessEnvironment,
-    group: Group | undefined,
-  ): number {
+  ): void {
+    const { group } = attempt;
     const { streams } = process;
     const [stdin, stdout, stderr] = streams.slots;
     const tty = settings.tty !== undefined;
@@ -296,20 +309,59 @@ export class Instance {
       descriptors: streams.descriptors,
       cgroup: group?.descriptor,
     };
-    const number = this.#init.start(request, {
-      started: listener.started,
+    if (!this.#single) this.#watchStart(attempt, process);
+    let begun = false;
+    const handlers: ProcessListener = {
+      started: ({ pid, terminal }) => {
+        clearTimeout(attempt.watchdog);
+        // A kill and a start go different ways, and the kill may have come first, to an empty cgroup.
+        if (attempt.ended) this.#killGroup(attempt);
+        const expected = tty && !begun;
+        begun = true;
+        if (!expected && terminal) terminal.close();
+        listener.started({ pid, terminal: expected ? terminal : undefined });
+      },
       failed: (failure) => {
+        clearTimeout(attempt.watchdog);
         this.#forget(process, group);
         process.fail(stepError(steps, failure, `starting ${argv[0]}`));
       },
       exited: (facts) => {
+        clearTimeout(attempt.watchdog);
         this.#forget(process, group);
         listener.exited(facts);
       },
-    });
+    };
+    try {
+      attempt.number = this.#init.start(request, handlers);
+    } catch (cause) {
+      clearTimeout(attempt.watchdog);
+      this.#forget(process, group);
+      process.fail(new TscontainError('ERR_START', `the request to start ${argv[0]} could not be sent`, { cause }));
+    }
     for (const descriptor of streams.descriptors) descriptor.close();
     if (group?.descriptor.open) group.descriptor.close();
-    return number;
+  }
+
+  /**
+   * Until it has executed its program, a process is one that root inside may stop; init would wait for it, and everything
+   * else for init. So a start that takes this long is ended.
+   */
+  #watchStart(attempt: Attempt, process: ContainerProcess): void {
+    attempt.watchdog = setTimeout(() => {
+      if (this.frozen) {
+        this.#watchStart(attempt, process);
+        return;
+      }
+      this.#forget(process, attempt.group);
+      process.fail(
+        new TscontainError('ERR_START_TIMEOUT', `${process.argv[0]} did not start within ${startPatience / 1000} s`, {
+          hint: 'a program in the container may be stopping new processes, or a file system does not answer',
+        }),
+      );
+      if (attempt.group) this.#killGroup(attempt);
+      else this.kill('stopped');
+    }, startPatience).unref();
   }
 
   #forget(process: ContainerProcess, group: Group | undefined): void {
@@ -349,11 +401,11 @@ export class Instance {
     }
   }
 
-  /** cgroup.kill of the process's own cgroup; where there is none, the process and its session are all we can name. */
-  #killGroup(group: Group | undefined, number: number): void {
+  /** cgroup.kill of the process's own cgroup; where there is none, the process itself is all we can name. */
+  #killGroup({ group, number }: Attempt): void {
     const unified = this.#layout.hierarchies.findIndex(({ version }) => version === 2);
     if (group && unified >= 0) this.#launcher.write(this.#number, unified, `x${group.number}/cgroup.kill`, '1');
-    else this.#init.signal(number, 9);
+    else if (number !== undefined) this.#init.signal(number, 9);
   }
 
   #prepareGroup(): void {

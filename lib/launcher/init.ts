@@ -60,7 +60,14 @@ export interface FileReply {
   readonly descriptor: Descriptor | undefined;
 }
 
+interface PendingFile {
+  readonly listener: (reply: FileReply | undefined) => void;
+  bytes: number;
+}
+
 const lastStep = 2 ** 32 - 1;
+/** More than init ever answers to one operation (file.c, MAX_ENTRIES_BYTES). */
+const mostFileBytes = 32 * 2 ** 20;
 
 export class Init {
   /** The end of the socket that goes to the container; closed once it has been sent. */
@@ -68,7 +75,7 @@ export class Init {
   readonly #channel: NativeChannel;
   readonly #listener: InitListener;
   readonly #processes = new Map<number, ProcessListener>();
-  readonly #files = new Map<number, (reply: FileReply | undefined) => void>();
+  readonly #files = new Map<number, PendingFile>();
   #last = 0;
   #ended = false;
 
@@ -117,7 +124,7 @@ export class Init {
       return;
     }
     const number = ++this.#last;
-    this.#files.set(number, listener);
+    this.#files.set(number, { listener, bytes: 0 });
     const sent = this.#channel.send(encodeRecord(message.FILE, [number, ...ints], paths), []);
     if (!sent) queueMicrotask(() => this.close());
   }
@@ -128,12 +135,21 @@ export class Init {
     this.#end();
   }
 
+  /** What sends nonsense is not talked to any more: a program inside may have got hold of the socket. */
   #receive(bytes: Buffer, descriptors: Descriptor[]): void {
     const record = decodeMessage(bytes);
     if (!record) {
-      this.#end(); // what sends nonsense is not talked to any more
+      this.#end();
       return;
     }
+    try {
+      this.#dispatch(record, descriptors);
+    } catch {
+      this.#end();
+    }
+  }
+
+  #dispatch(record: WireRecord, descriptors: Descriptor[]): void {
     const [first = 0] = record.ints;
     switch (record.op) {
       case message.READY:
@@ -158,9 +174,18 @@ export class Init {
 
   #fileReply(record: WireRecord, descriptor: Descriptor | undefined): void {
     const [number = 0, errno = 0, more = 0, ...values] = record.ints;
-    const listener = this.#files.get(number);
+    const pending = this.#files.get(number);
     if (more === 0) this.#files.delete(number);
-    listener?.({ errno, more: more !== 0, values, data: record.blobs[0], descriptor });
+    if (!pending) {
+      descriptor?.close();
+      return;
+    }
+    pending.bytes += record.blobs[0]?.length ?? 0;
+    if (pending.bytes > mostFileBytes) {
+      this.#end();
+      return;
+    }
+    pending.listener({ errno, more: more !== 0, values, data: record.blobs[0], descriptor });
   }
 
   #forget(number: number): ProcessListener | undefined {
@@ -176,7 +201,7 @@ export class Init {
     this.#listener.ended();
     const files = [...this.#files.values()];
     this.#files.clear();
-    for (const listener of files) listener(undefined);
+    for (const { listener } of files) listener(undefined);
   }
 }
 
