@@ -87,7 +87,6 @@ export class Container extends TypedEvents implements AsyncDisposable {
   readonly #settings: ContainerSettings;
   readonly #instance: Instance;
   #userFiles: Promise<UserFiles> | undefined;
-  #frozen = false;
 
   private constructor(settings: ContainerSettings, blueprint: Blueprint, single: boolean) {
     super();
@@ -201,6 +200,11 @@ export class Container extends TypedEvents implements AsyncDisposable {
   #readUserFiles(): Promise<UserFiles> {
     this.#userFiles ??= Promise.all([this.#readUserFile('/etc/passwd'), this.#readUserFile('/etc/group')]).then(
       ([passwdText, groupText]) => ({ passwd: passwdText, group: groupText }),
+      (error) => {
+        // Whatever it was, a program may have put it right by the next time.
+        this.#userFiles = undefined;
+        throw error;
+      },
     );
     return this.#userFiles;
   }
@@ -213,7 +217,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
         hint: 'give the user as numbers',
       });
     }
-    return this.fs.readFile(path, 'utf8');
+    return this.fs.readFile(path, { encoding: 'utf8', maxBytes: maxUserFile });
   }
 
   #environment(user: ResolvedUser, settings: ExecSettings): readonly (readonly [string, string])[] {
@@ -256,7 +260,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const errno = await this.#instance.write(unified, 'cgroup.freeze', on ? '1' : '0');
     if (errno === undefined) throw gone();
     if (errno !== 0) throw new TscontainError('ERR_FREEZE', 'the container could not be frozen or thawed', { errno });
-    this.#frozen = on;
+    this.#instance.frozen = on;
   }
 
   /** The steps that made it, and that start `argv` in it. */
@@ -293,7 +297,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
    */
   async stop({ grace = defaultGrace }: { grace?: number | string } = {}): Promise<ContainerEnd> {
     const patience = parseDuration(grace, 'grace');
-    if (this.#frozen) await this.resume().catch(() => {});
+    if (this.#instance.frozen) await this.resume().catch(() => {});
     const { processes } = this.#instance;
     if (processes.length > 0 && patience > 0) {
       this.#instance.ending ??= 'stopped';

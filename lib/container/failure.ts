@@ -41,6 +41,11 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'openTree':
       if (errno === 'ENOENT') return `${step.path} does not exist on the host`;
       break;
+    case 'fsconfig':
+      if (step.key === 'upperdir') {
+        return "the file system of this directory cannot hold what an overlay writes: use upper: 'tmpfs', or Linux 6.6 for that";
+      }
+      break;
     case 'mountSetattr':
       if (step.idmap && errno === 'EINVAL') {
         return 'the file system of this directory cannot shift ids; use one on ext4, xfs, btrfs or tmpfs, or idmap: false';

@@ -4,35 +4,29 @@
  * `docker cp`. Only regular files are read and written: a pipe or a device in their place is refused, not waited for.
  */
 
-import { constants, read, write } from 'node:fs';
-import { lstat, mkdir, open, readdir, readlink, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { constants as bufferConstants } from 'node:buffer';
+import { constants } from 'node:fs';
+import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { errnoName, OptionError, TscontainError } from '../errors.js';
 import type { FileReply } from '../launcher/init.js';
 import type { Descriptor } from '../launcher/native.js';
 import { fileOperation } from '../launcher/protocol.js';
+import { parseSize, type Size } from '../units.js';
+import { CopyOut } from './fs/copy-out.js';
+import { type DirectoryEntry, type FileStat, parseEntries, toStat, withText } from './fs/facts.js';
+import { fileError, tooLarge, translated } from './fs/failure.js';
+import { checkPath, checkTarget, type FilePath, joinPath, pathText } from './fs/paths.js';
+import { readAll, writeAll } from './fs/transfer.js';
+import { readChoice } from './settings/schema.js';
 
-/** Facts about a file (inode(7)). Sizes in bytes, times in milliseconds, ids as the container sees them. */
-export interface FileStat {
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  readonly mtimeMs: number;
-  readonly ino: number;
-  readonly nlink: number;
-  isFile(): boolean;
-  isDirectory(): boolean;
-  isSymbolicLink(): boolean;
-}
+export type { DirectoryEntry, FilePath, FileStat };
 
-/** An entry of a directory. */
-export interface DirectoryEntry {
-  readonly name: string;
-  isFile(): boolean;
-  isDirectory(): boolean;
-  isSymbolicLink(): boolean;
+/** How {@link ContainerFileSystem.readFile} reads. */
+export interface ReadFileOptions {
+  /** Text of this encoding; without one, a Buffer. */
+  readonly encoding?: BufferEncoding | null | undefined;
+  /** More is an error (`ERR_FILE_TOO_LARGE`), whatever size the file says it has. Default `'2GiB'`, as in Node. */
+  readonly maxBytes?: Size;
 }
 
 /** Sends one file operation to init. */
@@ -42,14 +36,8 @@ export type FileTransport = (
   listener: (reply: FileReply | undefined) => void,
 ) => void;
 
-const S_IFMT = 0o170000;
-const type = { DIRECTORY: 0o040000, FILE: 0o100000, LINK: 0o120000 } as const;
-const entryType = { DIRECTORY: 4, FILE: 8, LINK: 10 } as const;
-const chunkSize = 256 * 1024;
-const longestPath = 4095;
-
-const readDescriptor = promisify(read);
-const writeDescriptor = promisify(write);
+const mostRead = '2GiB';
+const mostCopied = '10GiB';
 
 export class ContainerFileSystem {
   readonly #send: FileTransport;
@@ -58,14 +46,21 @@ export class ContainerFileSystem {
     this.#send = send;
   }
 
-  /** The whole content of a file: a Buffer, or text with an encoding. */
-  readFile(path: string, encoding: BufferEncoding): Promise<string>;
-  readFile(path: string, encoding?: undefined): Promise<Buffer>;
-  async readFile(path: string, encoding?: BufferEncoding): Promise<string | Buffer> {
+  /**
+   * The whole content of a file: a Buffer, or text with an encoding.
+   * @throws TscontainError (`ERR_FILE_TOO_LARGE`) for more than `maxBytes`, or than fits a string
+   */
+  readFile(
+    path: FilePath,
+    options: BufferEncoding | (ReadFileOptions & { readonly encoding: BufferEncoding }),
+  ): Promise<string>;
+  readFile(path: FilePath, options?: ReadFileOptions & { readonly encoding?: null | undefined }): Promise<Buffer>;
+  async readFile(path: FilePath, options: BufferEncoding | ReadFileOptions = {}): Promise<string | Buffer> {
+    const { encoding, maxBytes } = readOptions(options);
     const { descriptor, values } = await this.#open(path, constants.O_RDONLY, 0);
     try {
-      const content = await readAll(descriptor, values[0] ?? 0);
-      return encoding ? content.toString(encoding) : content;
+      const content = await readAll(descriptor, path, values[0] ?? 0, maxBytes);
+      return encoding ? decode(content, encoding, path) : content;
     } finally {
       descriptor.close();
     }
@@ -73,7 +68,7 @@ export class ContainerFileSystem {
 
   /** Write a file, made with `mode` (default 0644) if it is not there; `flag` `'w'` replaces, `'a'` appends, `'wx'` refuses an existing one. */
   async writeFile(
-    path: string,
+    path: FilePath,
     data: string | Uint8Array | AsyncIterable<string | Uint8Array>,
     { mode = 0o644, flag = 'w' }: { mode?: number; flag?: 'w' | 'a' | 'wx' } = {},
   ): Promise<void> {
@@ -93,36 +88,51 @@ export class ContainerFileSystem {
 
   /** Make a directory; with `recursive`, its parents too, and one that exists is no error. */
   async mkdir(
-    path: string,
+    path: FilePath,
     { recursive = false, mode = 0o755 }: { recursive?: boolean; mode?: number } = {},
   ): Promise<void> {
     await this.#request('mkdir', path, fileOperation.MKDIR, [mode, recursive ? 1 : 0]);
   }
 
-  /** The names in a directory, or entries with `withFileTypes`. */
-  readdir(path: string, options?: { withFileTypes?: false }): Promise<string[]>;
-  readdir(path: string, options: { withFileTypes: true }): Promise<DirectoryEntry[]>;
-  async readdir(path: string, { withFileTypes = false } = {}): Promise<string[] | DirectoryEntry[]> {
-    const entries: DirectoryEntry[] = [];
+  /**
+   * The names in a directory, or entries with `withFileTypes`. In text, what is not UTF-8 is replaced by U+FFFD; with
+   * `encoding: 'buffer'` names are the bytes they are, and a path made of them is taken everywhere here.
+   */
+  readdir(path: FilePath, options?: { withFileTypes?: false; encoding?: 'utf8' }): Promise<string[]>;
+  readdir(path: FilePath, options: { withFileTypes: true; encoding?: 'utf8' }): Promise<DirectoryEntry[]>;
+  readdir(path: FilePath, options: { withFileTypes?: false; encoding: 'buffer' }): Promise<Buffer[]>;
+  readdir(path: FilePath, options: { withFileTypes: true; encoding: 'buffer' }): Promise<DirectoryEntry<Buffer>[]>;
+  async readdir(
+    path: FilePath,
+    { withFileTypes = false, encoding = 'utf8' }: { withFileTypes?: boolean; encoding?: 'utf8' | 'buffer' } = {},
+  ): Promise<string[] | Buffer[] | DirectoryEntry[] | DirectoryEntry<Buffer>[]> {
+    const asBytes = readChoice(encoding, 'encoding', ['utf8', 'buffer']) === 'buffer';
+    const entries = await this.#entries(path);
+    if (asBytes) return withFileTypes ? entries : entries.map(({ name }) => name);
+    return withFileTypes ? entries.map(withText) : entries.map(({ name }) => name.toString());
+  }
+
+  async #entries(path: FilePath): Promise<DirectoryEntry<Buffer>[]> {
+    const entries: DirectoryEntry<Buffer>[] = [];
     await this.#request('readdir', path, fileOperation.READDIR, [], '', (reply) => {
       if (reply.data) entries.push(...parseEntries(reply.data));
     });
-    return withFileTypes ? entries : entries.map((entry) => entry.name);
+    return entries;
   }
 
   /** Facts about a file, links followed (below the container's root). */
-  async stat(path: string): Promise<FileStat> {
+  async stat(path: FilePath): Promise<FileStat> {
     return toStat((await this.#request('stat', path, fileOperation.STAT, [1])).values);
   }
 
   /** Facts about a file or about a link itself. */
-  async lstat(path: string): Promise<FileStat> {
+  async lstat(path: FilePath): Promise<FileStat> {
     return toStat((await this.#request('lstat', path, fileOperation.STAT, [0])).values);
   }
 
   /** Remove a file or link; with `recursive`, a directory and all in it; with `force`, one that is not there is no error. */
   async rm(
-    path: string,
+    path: FilePath,
     { recursive = false, force = false }: { recursive?: boolean; force?: boolean } = {},
   ): Promise<void> {
     try {
@@ -132,39 +142,53 @@ export class ContainerFileSystem {
     }
   }
 
-  async rename(from: string, to: string): Promise<void> {
-    await this.#request('rename', from, fileOperation.RENAME, [], checkPath(to));
+  async rename(from: FilePath, to: FilePath): Promise<void> {
+    await this.#request('rename', from, fileOperation.RENAME, [], checkPath(to, 'to'));
   }
 
-  async symlink(target: string, path: string): Promise<void> {
-    await this.#request('symlink', path, fileOperation.SYMLINK, [], target);
+  /**
+   * Make a link at `path`, with any text as its target: it is resolved below the container's root by whoever follows it.
+   * @throws OptionError for a target with a NUL byte, or of more than 4095 bytes
+   */
+  async symlink(target: FilePath, path: FilePath): Promise<void> {
+    await this.#request('symlink', path, fileOperation.SYMLINK, [], checkTarget(target));
   }
 
-  async readlink(path: string): Promise<string> {
-    return (await this.#request('readlink', path, fileOperation.READLINK, [])).data?.toString() ?? '';
+  /** Where a link points to; a Buffer with `encoding: 'buffer'`. */
+  readlink(path: FilePath, options?: { encoding?: 'utf8' }): Promise<string>;
+  readlink(path: FilePath, options: { encoding: 'buffer' }): Promise<Buffer>;
+  async readlink(
+    path: FilePath,
+    { encoding = 'utf8' }: { encoding?: 'utf8' | 'buffer' } = {},
+  ): Promise<string | Buffer> {
+    const asBytes = readChoice(encoding, 'encoding', ['utf8', 'buffer']) === 'buffer';
+    const target = (await this.#request('readlink', path, fileOperation.READLINK, [])).data ?? Buffer.alloc(0);
+    return asBytes ? target : target.toString();
   }
 
-  async chmod(path: string, mode: number): Promise<void> {
+  async chmod(path: FilePath, mode: number): Promise<void> {
     await this.#request('chmod', path, fileOperation.CHMOD, [mode]);
   }
 
   /** Give a file to ids of the container. */
-  async chown(path: string, uid: number, gid: number): Promise<void> {
+  async chown(path: FilePath, uid: number, gid: number): Promise<void> {
     await this.#request('chown', path, fileOperation.CHOWN, [uid, gid]);
   }
 
   /** Copy a file, link or directory of the host into the container, to exactly `path`. Links are copied as links. */
-  copyIn(hostPath: string, path: string): Promise<void> {
+  copyIn(hostPath: string, path: FilePath): Promise<void> {
     return translated('copyIn', hostPath, this.#copyIn(hostPath, path));
   }
 
-  async #copyIn(hostPath: string, path: string): Promise<void> {
+  async #copyIn(hostPath: string | Buffer, path: FilePath): Promise<void> {
     const facts = await lstat(hostPath);
     if (facts.isSymbolicLink()) {
-      await this.symlink(await readlink(hostPath), path);
+      await this.symlink(await readlink(hostPath, { encoding: 'buffer' }), path);
     } else if (facts.isDirectory()) {
       await this.mkdir(path, { recursive: true, mode: facts.mode & 0o777 });
-      for (const name of await readdir(hostPath)) await this.#copyIn(join(hostPath, name), join(path, name));
+      for (const name of await readdir(hostPath, { encoding: 'buffer' })) {
+        await this.#copyIn(joinPath(hostPath, name), joinPath(path, name));
+      }
     } else if (facts.isFile()) {
       const handle = await open(hostPath, constants.O_RDONLY | constants.O_NOFOLLOW);
       try {
@@ -173,55 +197,39 @@ export class ContainerFileSystem {
         await handle.close();
       }
     } else {
-      throw new TscontainError('ERR_FILE_TYPE', `${hostPath} is no file, directory or link, and cannot be copied`, {
-        path: hostPath,
+      const name = pathText(hostPath);
+      throw new TscontainError('ERR_FILE_TYPE', `${name} is no file, directory or link, and cannot be copied`, {
+        path: name,
       });
     }
   }
 
   /**
    * Copy a file or directory of the container to a host path that does not exist yet. What the container made is not
-   * trusted: names are single components, everything is made new and nothing is followed; other kinds of files are left out.
+   * trusted: names are single components, everything is made new and nothing is followed; other kinds of files are left
+   * out. What is zeros is left as holes. Where it fails, what was copied until then stays.
+   * @param options `maxBytes` (default `'10GiB'`) bounds the contents of all files together, holes counted: reading them
+   *   takes time too. More is an error (`ERR_FILE_TOO_LARGE`)
    */
-  copyOut(path: string, hostPath: string): Promise<void> {
-    return translated('copyOut', hostPath, this.#copyOut(path, hostPath));
+  copyOut(path: FilePath, hostPath: string, { maxBytes = mostCopied }: { maxBytes?: Size } = {}): Promise<void> {
+    return translated('copyOut', hostPath, this.#copyOut(path, hostPath, maxBytes));
   }
 
-  async #copyOut(path: string, hostPath: string): Promise<void> {
-    const facts = await this.lstat(path);
-    if (facts.isSymbolicLink()) {
-      await symlink(await this.readlink(path), hostPath);
-    } else if (facts.isDirectory()) {
-      await mkdir(hostPath, { mode: facts.mode & 0o777 });
-      for (const { name } of await this.readdir(path, { withFileTypes: true })) {
-        await this.#copyOut(join(path, name), join(hostPath, name));
-      }
-    } else if (facts.isFile()) {
-      await this.#copyFileOut(path, hostPath, facts.mode & 0o777);
-    }
-  }
-
-  async #copyFileOut(path: string, hostPath: string, mode: number): Promise<void> {
-    const { descriptor } = await this.#open(path, constants.O_RDONLY | constants.O_NOFOLLOW, 0);
-    try {
-      const handle = await open(hostPath, 'wx', mode);
-      try {
-        const buffer = Buffer.allocUnsafe(chunkSize);
-        for (;;) {
-          const { bytesRead } = await readDescriptor(descriptor.number, buffer, 0, buffer.length, null);
-          if (bytesRead === 0) return;
-          await handle.write(buffer, 0, bytesRead);
-        }
-      } finally {
-        await handle.close();
-      }
-    } finally {
-      descriptor.close();
-    }
+  async #copyOut(path: FilePath, hostPath: string, maxBytes: Size): Promise<void> {
+    const copy = new CopyOut(
+      {
+        lstat: (file) => this.lstat(file),
+        readlink: (file) => this.readlink(file, { encoding: 'buffer' }),
+        entries: (file) => this.#entries(file),
+        open: async (file) => (await this.#open(file, constants.O_RDONLY | constants.O_NOFOLLOW, 0)).descriptor,
+      },
+      parseSize(maxBytes, 'maxBytes'),
+    );
+    await copy.copy(path, Buffer.from(hostPath));
   }
 
   async #open(
-    path: string,
+    path: FilePath,
     flags: number,
     mode: number,
   ): Promise<{ descriptor: Descriptor; values: readonly number[] }> {
@@ -232,10 +240,10 @@ export class ContainerFileSystem {
 
   #request(
     call: string,
-    path: string,
+    path: FilePath,
     operation: number,
     [a = 0, b = 0]: readonly number[],
-    second = '',
+    second: FilePath = '',
     onPart: (reply: FileReply) => void = () => {},
   ): Promise<FileReply> {
     return new Promise((resolve, reject) => {
@@ -249,106 +257,23 @@ export class ContainerFileSystem {
   }
 }
 
-/** @throws OptionError for what cannot be a path in the container */
-function checkPath(path: string): string {
-  const good = typeof path === 'string' && path.startsWith('/') && !path.includes('\0');
-  if (!good || Buffer.byteLength(path) > longestPath)
-    throw new OptionError('path', 'an absolute path in the container', path);
-  return path;
+function readOptions(options: BufferEncoding | ReadFileOptions): {
+  readonly encoding: BufferEncoding | undefined;
+  readonly maxBytes: number;
+} {
+  const { encoding, maxBytes = mostRead } = typeof options === 'string' ? { encoding: options } : options;
+  if (encoding !== undefined && encoding !== null && !Buffer.isEncoding(encoding)) {
+    throw new OptionError('encoding', "an encoding of Buffers, such as 'utf8'", encoding);
+  }
+  const max = bufferConstants.MAX_LENGTH;
+  return { encoding: encoding ?? undefined, maxBytes: parseSize(maxBytes, 'maxBytes', { max }) };
 }
 
-function fileError(call: string, path: string, errno: string, hint?: string): TscontainError {
-  const reasons: Record<string, string> = {
-    EINVAL: 'only regular files and directories can be used this way',
-    ENOSPC: "the container's storage is full: raise storage.size",
-    EROFS: 'that part of the container is read-only',
-  };
-  return new TscontainError('ERR_FILE', `${call} ${path} in the container: ${errno}`, {
-    syscall: call,
-    errno,
-    path,
-    hint: hint ?? reasons[errno],
-  });
-}
-
-/** What the host's side of a copy answers, in the library's own family of errors. */
-async function translated(call: string, hostPath: string, copying: Promise<void>): Promise<void> {
+function decode(content: Buffer, encoding: BufferEncoding, path: FilePath): string {
   try {
-    await copying;
-  } catch (cause) {
-    if (cause instanceof TscontainError) throw cause;
-    const { code, syscall, path = hostPath } = cause as NodeJS.ErrnoException;
-    throw new TscontainError(
-      'ERR_FILE',
-      `${call}: ${syscall ?? 'using'} ${path} on the host gave ${code ?? 'an error'}`,
-      {
-        syscall,
-        errno: code,
-        path,
-        hint: code === 'EEXIST' ? 'copyOut makes everything new: give a path that does not exist' : undefined,
-        cause,
-      },
-    );
+    return content.toString(encoding);
+  } catch {
+    const hint = 'read it without an encoding';
+    throw tooLarge('reading', path, bufferConstants.MAX_STRING_LENGTH, hint);
   }
-}
-
-async function readAll(descriptor: Descriptor, size: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for (;;) {
-    const buffer = Buffer.allocUnsafe(Math.min(Math.max(size + 1, 4096), 16 * 2 ** 20));
-    const { bytesRead } = await readDescriptor(descriptor.number, buffer, 0, buffer.length, null);
-    if (bytesRead === 0) break;
-    parts.push(buffer.subarray(0, bytesRead));
-  }
-  return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts);
-}
-
-async function writeAll(descriptor: Descriptor, bytes: Uint8Array, path: string): Promise<void> {
-  for (let offset = 0; offset < bytes.length; ) {
-    try {
-      const { bytesWritten } = await writeDescriptor(descriptor.number, bytes, offset, bytes.length - offset, null);
-      offset += bytesWritten;
-    } catch (error) {
-      throw fileError('write', path, (error as NodeJS.ErrnoException).code ?? 'EIO');
-    }
-  }
-}
-
-/** The records of getdents64(2). Names come from the container: anything that is not one plain component is left out. */
-function parseEntries(data: Buffer): DirectoryEntry[] {
-  const entries: DirectoryEntry[] = [];
-  for (let at = 0; at + 19 <= data.length; ) {
-    const length = data.readUInt16LE(at + 16);
-    if (length < 19 || at + length > data.length) break;
-    const kind = data[at + 18];
-    const end = data.indexOf(0, at + 19);
-    const name = data.toString('utf8', at + 19, end < 0 ? at + length : Math.min(end, at + length));
-    if (name !== '.' && name !== '..' && name !== '' && !name.includes('/')) {
-      entries.push({
-        name,
-        isFile: () => kind === entryType.FILE,
-        isDirectory: () => kind === entryType.DIRECTORY,
-        isSymbolicLink: () => kind === entryType.LINK,
-      });
-    }
-    at += length;
-  }
-  return entries;
-}
-
-function toStat(values: readonly number[]): FileStat {
-  const [mode = 0, uid = 0, gid = 0, size = 0, mtime = 0, ino = 0, nlink = 0] = values;
-  const is = (kind: number) => () => (mode & S_IFMT) === kind;
-  return {
-    mode,
-    uid,
-    gid,
-    size,
-    mtimeMs: mtime / 1e6,
-    ino,
-    nlink,
-    isFile: is(type.FILE),
-    isDirectory: is(type.DIRECTORY),
-    isSymbolicLink: is(type.LINK),
-  };
 }

@@ -2,6 +2,7 @@
 
 import { Readable, Writable } from 'node:stream';
 import { addon, type Descriptor } from '../launcher/native.js';
+import { listen } from './listeners.js';
 import type { StdinSettings } from './settings.js';
 
 /** Where a {@link NativeWritable} writes: a pipe, or a terminal that is also read from. */
@@ -60,7 +61,11 @@ export class NativeWritable extends Writable {
 }
 
 /** A Writable into the write end of a pipe; none is made for bytes that fit into the pipe at once, as most input does. */
-export function openInput(settings: StdinSettings, descriptor: Descriptor): NativeWritable | undefined {
+export function openInput(
+  settings: StdinSettings,
+  descriptor: Descriptor,
+  onFailure: (error: Error) => void,
+): NativeWritable | undefined {
   let open = true;
   const ready = () => writable.ready();
   const native = new (addon().Stream)(descriptor, ready, ready);
@@ -82,24 +87,48 @@ export function openInput(settings: StdinSettings, descriptor: Descriptor): Nati
     wantRoom: (on) => open && native.watch(false, on),
     close,
   });
-  feed(rest, writable);
+  feed(rest, writable, onFailure);
   return writable;
 }
 
-/** Connects what the caller gave to the writable; a source that fails ends the input. */
-export function feed(settings: StdinSettings, writable: Writable): void {
+/** Connects what the caller gave to the writable; a source that fails ends the input, and `onFailure` hears of it. */
+export function feed(settings: StdinSettings, writable: Writable, onFailure: (error: Error) => void): void {
   writable.on('error', () => {});
-  if (settings.kind === 'bytes') {
-    writable.end(settings.bytes);
-    return;
+  if (settings.kind === 'bytes') writable.end(settings.bytes);
+  else if (settings.kind === 'inherit') feedFrom(process.stdin, writable, () => {});
+  else if (settings.kind === 'stream') {
+    const { stream } = settings;
+    if (stream instanceof Readable) feedFrom(stream, writable, onFailure);
+    else feedFrom(readableFrom(stream, writable), writable, onFailure);
   }
-  if (settings.kind === 'ignore' || settings.kind === 'pipe') return;
-  const source = settings.kind === 'stream' ? settings.stream : process.stdin;
-  const readable = source instanceof Readable ? source : Readable.from(source, { objectMode: false });
-  readable.on('error', (error) => writable.destroy(error));
+}
+
+/** The stream is someone else's: in the end it is let go of, as it was. */
+function feedFrom(readable: Readable, writable: Writable, onFailure: (error: Error) => void): void {
+  const fail = (error: Error) => {
+    // What ended because the program did is no failure of its source.
+    if (!writable.destroyed) onFailure(error);
+    writable.destroy();
+  };
+  // Of a stream that is closed, or has ended already, pipe() hears no more: the program would wait for ever.
+  const closed = () => {
+    if (readable.readableEnded) writable.end();
+    else fail(readable.errored ?? new Error('it was closed before its end'));
+  };
+  const detach = listen(readable, { error: fail, close: closed });
   writable.once('close', () => {
     readable.unpipe(writable);
-    if (settings.kind === 'inherit') process.stdin.pause();
+    detach();
   });
-  readable.pipe(writable);
+  if (readable.readableEnded || readable.destroyed) closed();
+  else readable.pipe(writable);
+}
+
+/** This one is ours: a program that ends early ends the iteration too, so that a generator's `finally` runs. */
+function readableFrom(source: AsyncIterable<string | Uint8Array>, writable: Writable): Readable {
+  const readable = Readable.from(source, { objectMode: false });
+  // What the iteration throws while it is ended is nobody's any more.
+  readable.on('error', () => {});
+  writable.once('close', () => readable.destroy());
+  return readable;
 }

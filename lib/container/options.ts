@@ -65,7 +65,7 @@ export interface TmpfsMountOption {
 /** A private, writable view of host directories: writes go to memory and vanish with the container. */
 export interface OverlayMountOption {
   readonly type: 'overlay';
-  /** Host directories, topmost first; 1 to 500, each once. They stay untouched. */
+  /** Host directories, topmost first; 1 to 500, each once, and 500 in all overlays together. They stay untouched. */
   readonly lower: readonly string[];
   readonly target: string;
   /** Upper bound in bytes of what is written. Default `'64MiB'`. */
@@ -142,6 +142,7 @@ export interface ContainerOptions {
   readonly cwd?: string;
   /** Variables of every process. A newline in a value is legal. The host's are never passed; PATH, HOME and (with a tty) TERM are set. */
   readonly env?: Readonly<Record<string, string>>;
+  /** At most 200, the parents made before what is mounted in them, whatever their order here. */
   readonly mounts?: readonly MountOption[];
   readonly limits?: LimitOptions;
   readonly storage?: StorageOptions;
@@ -162,6 +163,10 @@ export interface ContainerOptions {
 /**
  * What a process reads: `'ignore'` (nothing, the default), text, bytes, a stream of either, `'inherit'` (what this process
  * reads), or `'pipe'` to write to `process.stdin`. To send one of these three words as text, give its bytes.
+ *
+ * A stream or iterable that fails, or is closed before its end, ends the input; the program is not killed, and when it has
+ * ended its result rejects with `ERR_INPUT`, whose `cause` is the stream's error: what it read was not all. A program that
+ * stops reading early is no failure: a stream is then only let go of, an iteration is ended (a generator's `finally` runs).
  */
 export type StdinOption =
   | 'ignore'
@@ -174,7 +179,11 @@ export type StdinOption =
 
 /**
  * Where output goes. `'buffer'` (default) collects it into the result; `'pipe'` is read from `process.stdout`;
- * `'inherit'` copies to this process's own; a Writable gets it with back-pressure.
+ * `'inherit'` copies to this process's own; a Writable gets it with back-pressure, and is not ended.
+ *
+ * Where a Writable fails, the rest of the output is dropped and the program goes on; when it has ended its result rejects
+ * with `ERR_OUTPUT`, whose `cause` is the stream's error. What was written last is given a second to fail. A Writable that
+ * is closed without an error, and this process's own streams (a reader that has gone, EPIPE), just get no more.
  */
 export type OutputOption = 'buffer' | 'pipe' | 'inherit' | 'ignore' | Writable;
 

@@ -3,7 +3,7 @@
  * read only as fast as they are taken, so a slow reader slows the program down and nothing piles up here.
  */
 
-import { Readable, type Writable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { addon, type Descriptor, type NativeStream } from '../launcher/native.js';
 import type { WriteEnd } from './input.js';
 
@@ -32,6 +32,8 @@ export class Output {
   #paused = false;
   #wantRoom = false;
   #ended = false;
+  #grace = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(onBytes: (count: number) => void) {
     this.#onBytes = onBytes;
@@ -62,10 +64,17 @@ export class Output {
 
   /**
    * The program has ended: what it wrote is in the pipe by now, so the stream ends at the first moment it is empty. That
-   * little is taken whatever the reader's pace, so that a result never waits for a reader.
+   * little is taken whatever the reader's pace, so that a result never waits for a reader. A terminal hands on what was
+   * written to it a little later, and then says that its other side is closed (pty(7)); unless someone else holds that,
+   * for whom `grace` milliseconds must do.
    */
-  programEnded(): void {
+  programEnded(grace = 0): void {
     this.#left ??= afterEnd;
+    this.#grace = grace;
+    if (this.#paused) {
+      this.#paused = false;
+      this.#watch();
+    }
     this.#pull();
   }
 
@@ -78,6 +87,10 @@ export class Output {
     if (this.#ended || (this.#paused && this.#left === undefined)) return;
     for (let i = 0; i < burst; i++) {
       const chunk = this.#native ? this.#native.read() : undefined;
+      if (chunk === undefined && this.#left !== undefined && this.#grace > 0) {
+        this.#waitForEnd();
+        return;
+      }
       if (chunk === null || (chunk === undefined && this.#left !== undefined)) {
         this.#end();
         return;
@@ -102,10 +115,18 @@ export class Output {
     if (this.#left !== undefined) setImmediate(() => this.#pull());
   }
 
+  #waitForEnd(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#grace = 0;
+      this.#pull();
+    }, this.#grace);
+  }
+
   #pause(until: Promise<unknown>): void {
     this.#paused = true;
     this.#watch();
     const resume = () => {
+      if (!this.#paused) return;
       this.#paused = false;
       this.#watch();
       this.#pull();
@@ -116,6 +137,7 @@ export class Output {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    clearTimeout(this.#timer);
     this.#native?.close();
     for (const sink of this.#sinks) sink.end();
     this.#finish();
@@ -195,37 +217,6 @@ export class BoundedBuffer implements Sink {
     // Many small slices would each keep a chunk alive.
     if (this.#tail.length > 4096) this.#tail = [Buffer.concat(this.#tail)];
   }
-}
-
-/** Copies into a Writable with its back-pressure. It is not ended: it may be this process's own stdout. */
-export class WritableSink implements Sink {
-  readonly #target: Writable;
-  #broken = false;
-
-  constructor(target: Writable) {
-    this.#target = target;
-    target.once('error', () => {
-      this.#broken = true;
-    });
-    target.once('close', () => {
-      this.#broken = true;
-    });
-  }
-
-  write(chunk: Buffer): boolean | Promise<void> {
-    if (this.#broken || this.#target.destroyed) return true;
-    if (this.#target.write(chunk)) return true;
-    const target = this.#target;
-    return new Promise((resolve) => {
-      const settle = () => {
-        target.off('drain', settle).off('close', settle);
-        resolve();
-      };
-      target.on('drain', settle).on('close', settle);
-    });
-  }
-
-  end(): void {}
 }
 
 /** A Readable of an output; nothing is read from the program before someone reads here. */

@@ -1,14 +1,15 @@
 /** One program in a container: awaited for its result, iterated for its output, disposed of to end it. */
 
 import type { Readable, Writable } from 'node:stream';
-import { OptionError, type TscontainError } from '../errors.js';
+import { OptionError, TscontainError } from '../errors.js';
 import type { ExitFacts, ProcessListener } from '../launcher/init.js';
 import { addon, type Descriptor } from '../launcher/native.js';
 import { feed, NativeWritable, openInput } from './input.js';
-import { BoundedBuffer, ChunkQueue, Output, readableOf, WritableSink } from './output.js';
+import { BoundedBuffer, ChunkQueue, Output, readableOf } from './output.js';
 import { decodeStatus, type ExitReason, exitError, type Result, type Usage } from './result.js';
 import type { ExecSettings, OutputSettings } from './settings.js';
 import { signalNumber } from './signals.js';
+import { WritableSink } from './writable-sink.js';
 
 /** A piece of output as it came. */
 export interface OutputChunk {
@@ -36,6 +37,10 @@ export interface ProcessStreams {
 }
 
 const longestLine = 2 ** 20;
+/** Milliseconds that a terminal may take to hand on what its program wrote last. */
+const terminalGrace = 200;
+const newline = 10;
+const endOfInput = 4;
 
 /** Use of the container as a whole, for a process that had it for itself. */
 export type ContainerUsage = Usage | undefined;
@@ -52,12 +57,15 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   readonly #promise: Promise<Result>;
   readonly #outputs: { stdout?: Output; stderr?: Output } = {};
   readonly #buffers: { stdout?: BoundedBuffer; stderr?: BoundedBuffer } = {};
+  /** Writables of the caller; where one fails, so does the result. */
+  readonly #sinks: { stdout?: WritableSink; stderr?: WritableSink } = {};
   readonly #streams: { stdin?: NativeWritable; stdout?: Readable; stderr?: Readable } = {};
   /** The ends that go into the container, until they do. */
   readonly #ends: ProcessStreams;
   #resolve: (result: Result) => void = () => {};
   #reject: (error: unknown) => void = () => {};
   #cause: ExitReason | undefined;
+  #inputFailure: Error | undefined;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
   #running = true;
@@ -88,6 +96,10 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
 
   readonly #onAbort = () => this.#endBecause('aborted');
 
+  readonly #onInputFailure = (error: Error) => {
+    this.#inputFailure ??= error;
+  };
+
   /** @internal What goes into the container; whoever takes it closes it. */
   get streams(): ProcessStreams {
     return this.#ends;
@@ -102,7 +114,7 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     if (stdin.kind !== 'ignore') {
       const [read, write] = addon().pipe();
       input = pass(read);
-      const writable = openInput(stdin, write);
+      const writable = openInput(stdin, write, this.#onInputFailure);
       if (writable) this.#streams.stdin = writable;
     }
     const out = this.#openOutput('stdout', stdout);
@@ -127,7 +139,9 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     } else if (settings.kind === 'pipe') {
       this.#streams[name] = readableOf(output);
     } else if (settings.kind === 'stream') {
-      output.add(new WritableSink(settings.stream));
+      const sink = new WritableSink(settings.stream);
+      this.#sinks[name] = sink;
+      output.add(sink);
     } else {
       output.add(new WritableSink(name === 'stdout' ? process.stdout : process.stderr));
     }
@@ -150,9 +164,11 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     const writable = new NativeWritable(output.terminalInput());
     output.onRoom = () => writable.ready();
     this.#streams.stdin = writable;
-    // The end of the input is typed, as a person would: a terminal has no other.
-    if (stdin.kind === 'bytes') writable.write(Buffer.concat([stdin.bytes, Buffer.of(4)]));
-    else feed(stdin, writable);
+    // The end of the input is typed, as a person would: a terminal has no other. In the middle of a line the first ^D only
+    // sends what was typed so far (termios(3), VEOF).
+    const end = stdin.kind === 'bytes' && stdin.bytes.at(-1) !== newline ? [endOfInput, endOfInput] : [endOfInput];
+    if (stdin.kind === 'bytes') writable.write(Buffer.concat([stdin.bytes, Buffer.from(end)]));
+    else feed(stdin, writable, this.#onInputFailure);
     return { descriptors: [], slots: ['tty', 'tty', 'tty'] };
   }
 
@@ -194,10 +210,11 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   async #finish(facts: ExitFacts, usage: () => Promise<ContainerUsage>): Promise<void> {
     const container = await usage();
     const { stdout, stderr } = this.#outputs;
-    stdout?.programEnded();
+    stdout?.programEnded(this.#settings.tty ? terminalGrace : 0);
     stderr?.programEnded();
     await stdout?.done;
     await stderr?.done;
+    await Promise.all([this.#sinks.stdout?.flushed, this.#sinks.stderr?.flushed]);
     const { exitCode, signal } = decodeStatus(facts.waitStatus);
     const text = (buffer: BoundedBuffer | undefined) => {
       const content = buffer?.content() ?? Buffer.alloc(0);
@@ -213,9 +230,27 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
       durationMs: performance.now() - this.#startedAt,
       usage: container ?? ownUsage(facts),
     };
-    if (this.#settings.check && (result.reason !== 'exited' || exitCode !== 0))
+    const failure = this.#streamFailure(result);
+    if (failure) this.#reject(failure);
+    else if (this.#settings.check && (result.reason !== 'exited' || exitCode !== 0))
       this.#reject(exitError(this.argv, result));
     else this.#resolve(result);
+  }
+
+  /** The program read, or its reader got, less than there was: that must not look like a success. */
+  #streamFailure({ reason, exitCode }: Result): TscontainError | undefined {
+    const failures = [
+      ['ERR_INPUT', 'reading the stream given as stdin', this.#inputFailure],
+      ['ERR_OUTPUT', 'writing to the stream given as stdout', this.#sinks.stdout?.failure],
+      ['ERR_OUTPUT', 'writing to the stream given as stderr', this.#sinks.stderr?.failure],
+    ] as const;
+    const end = reason === 'exited' ? `exit code ${exitCode}` : reason;
+    for (const [code, what, cause] of failures) {
+      if (!cause) continue;
+      const message = `${what} of ${this.argv[0]} failed: ${cause.message}; the program has ended (${end})`;
+      return new TscontainError(code, message, { cause });
+    }
+    return undefined;
   }
 
   /** A program that ended by itself did so, whatever was asked for at the same moment; only a kill has a cause. */

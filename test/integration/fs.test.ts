@@ -170,6 +170,85 @@ describe('what cannot be done is a typed error', () => {
   });
 });
 
+describe('a file that never ends', () => {
+  beforeAll(async () => {
+    await box.exec(sh('truncate -s 1T /tmp/sparse; printf 12345 > /tmp/five'), { check: true });
+  });
+  afterAll(() => box.fs.rm('/tmp/sparse'));
+
+  it('is not read beyond maxBytes, whatever size it says it has', async () => {
+    const refused = { code: 'ERR_FILE_TOO_LARGE', path: '/tmp/sparse', hint: expect.stringContaining('maxBytes') };
+    await expect(box.fs.readFile('/tmp/sparse')).rejects.toMatchObject(refused);
+    await expect(box.fs.readFile('/tmp/sparse', { maxBytes: '1MiB' })).rejects.toMatchObject(refused);
+    await expect(box.fs.readFile('/proc/version', { maxBytes: 3 })).rejects.toMatchObject({
+      code: 'ERR_FILE_TOO_LARGE',
+    });
+  });
+
+  it('is told from one that has exactly maxBytes', async () => {
+    expect(await box.fs.readFile('/tmp/five', { encoding: 'utf8', maxBytes: 5 })).toBe('12345');
+    expect(await box.fs.readFile('/tmp/five', { maxBytes: '5' })).toEqual(Buffer.from('12345'));
+    await expect(box.fs.readFile('/tmp/five', { maxBytes: 4 })).rejects.toMatchObject({ code: 'ERR_FILE_TOO_LARGE' });
+  });
+
+  it('has no place in options that are wrong', async () => {
+    await expect(box.fs.readFile('/tmp/five', { maxBytes: -1 })).rejects.toMatchObject({ option: 'maxBytes' });
+    await expect(box.fs.readFile('/tmp/five', 'utf-9' as BufferEncoding)).rejects.toMatchObject({ option: 'encoding' });
+    await expect(box.fs.copyOut('/tmp/five', join(host, 'no'), { maxBytes: 'all' })).rejects.toMatchObject({
+      option: 'maxBytes',
+    });
+  });
+
+  it('is not copied out beyond maxBytes, which is of the whole tree', async () => {
+    await box.exec(sh('mkdir /tmp/two; truncate -s 3M /tmp/two/a; truncate -s 3M /tmp/two/b'), { check: true });
+    await box.fs.copyOut('/tmp/two', join(host, 'two'), { maxBytes: '6MiB' });
+    await expect(box.fs.copyOut('/tmp/two', join(host, 'less'), { maxBytes: '5MiB' })).rejects.toMatchObject({
+      code: 'ERR_FILE_TOO_LARGE',
+      hint: expect.stringContaining('maxBytes'),
+    });
+  });
+});
+
+describe('a name or a target that is not text', () => {
+  it.for(['/etc/hosts\0', 'x'.repeat(4096), 5, undefined])('such as %j is no target of a link', async (target) => {
+    await expect(box.fs.symlink(target as string, '/tmp/never')).rejects.toMatchObject({
+      name: 'OptionError',
+      option: 'target',
+    });
+  });
+
+  it('may be the target of a link, if only a path may be that long', async () => {
+    const target = 'x/'.repeat(2047);
+    await box.fs.symlink(target, '/tmp/long');
+    expect(await box.fs.readlink('/tmp/long')).toBe(target);
+  });
+
+  it('is listed with replacements, or as the bytes it is, which lead to the file', async () => {
+    await box.exec(
+      sh("mkdir /tmp/raw; printf raw > /tmp/raw/$(printf 'a\\377b'); ln -s $(printf '\\376') /tmp/raw/link"),
+    );
+    expect((await box.fs.readdir('/tmp/raw')).sort()).toEqual(['a\ufffdb', 'link']);
+    const name = Buffer.of(0x61, 0xff, 0x62);
+    expect(await box.fs.readdir('/tmp/raw', { encoding: 'buffer' })).toContainEqual(name);
+    const entries = await box.fs.readdir('/tmp/raw', { encoding: 'buffer', withFileTypes: true });
+    expect(entries.find((entry) => entry.isFile())?.name).toEqual(name);
+    expect(await box.fs.readFile(Buffer.concat([Buffer.from('/tmp/raw/'), name]), 'utf8')).toBe('raw');
+    expect(await box.fs.readlink('/tmp/raw/link', { encoding: 'buffer' })).toEqual(Buffer.of(0xfe));
+    await expect(box.fs.readdir('/tmp/raw', { encoding: 'hex' as 'buffer' })).rejects.toMatchObject({
+      option: 'encoding',
+    });
+  });
+
+  it('is copied out and in as the bytes it is', async () => {
+    await box.fs.copyOut('/tmp/raw', join(host, 'raw'));
+    const name = Buffer.of(0x61, 0xff, 0x62);
+    expect(await readFile(Buffer.concat([Buffer.from(`${host}/raw/`), name]), 'utf8')).toBe('raw');
+    expect(await readlink(join(host, 'raw/link'), { encoding: 'buffer' })).toEqual(Buffer.of(0xfe));
+    await box.fs.copyIn(join(host, 'raw'), '/tmp/raw-back');
+    expect((await box.exec(['diff', '-r', '--no-dereference', '/tmp/raw', '/tmp/raw-back'])).exitCode).toBe(0);
+  });
+});
+
 describe('nothing leads out of the container', () => {
   it('links that climb, or are absolute, end inside', async () => {
     await box.exec(sh('mkdir -p /tmp/l; ln -s ../../../../../../etc/shadow /tmp/l/up; ln -s /etc/hostname /tmp/l/abs'));
@@ -224,6 +303,16 @@ describe('copies', () => {
     await expect(box.fs.copyOut('/tmp/evil', join(host, 'precious'))).rejects.toThrow();
     await expect(box.fs.copyOut('/tmp/evil', join(host, 'trap'))).rejects.toThrow();
     expect(await readFile(join(host, 'precious'), 'utf8')).toBe('precious');
+  });
+
+  it('out keep holes, so that a sparse file takes no disk', async () => {
+    await box.exec(sh('truncate -s 256M /tmp/holes; printf middle | dd of=/tmp/holes bs=1M seek=100 conv=notrunc'));
+    await box.fs.copyOut('/tmp/holes', join(host, 'holes'));
+    const { size, blocks } = await lstat(join(host, 'holes'));
+    expect(size).toBe(256 * MiB);
+    expect(blocks * 512).toBeLessThan(2 * MiB);
+    const hash = (path: string) => execFileSync('sha256sum', [path]).toString().slice(0, 64);
+    expect((await box.exec(['sha256sum', '/tmp/holes'])).stdout.slice(0, 64)).toBe(hash(join(host, 'holes')));
   });
 
   it('out leave out pipes and devices', async () => {

@@ -122,6 +122,19 @@ describe('a root file system', () => {
     expect(two.map(({ stdout }) => stdout)).toEqual(['500\n', '0\n']);
   });
 
+  it('has the users that a program has just made, though they were asked for in vain before', async (ctx) => {
+    needsRoot(ctx);
+    await using box = await Container.create(own());
+    await box.exec(['mv', '/etc/passwd', '/etc/kept'], { check: true });
+    const missing = await failure(Promise.resolve(box.exec(['id', '-u'], { user: 'worker' })));
+    expect(missing).toMatchObject({ code: 'ERR_FILE', errno: 'ENOENT' });
+    await box.exec(sh('truncate -s 1T /etc/passwd'), { check: true });
+    const endless = await failure(Promise.resolve(box.exec(['id', '-u'], { user: 'worker' })));
+    expect(endless).toMatchObject({ code: 'ERR_USER_FILE', path: '/etc/passwd' });
+    await box.exec(['mv', '/etc/kept', '/etc/passwd'], { check: true });
+    expect((await box.exec(['id', '-u'], { user: 'worker' })).stdout).toBe('500\n');
+  });
+
   it('is given the names of the container, whatever it had', async (ctx) => {
     needsRoot(ctx);
     const { stdout } = await Container.run(['cat', '/etc/hostname'], { ...own(), hostname: 'mine' });

@@ -3,11 +3,12 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Container } from '../../lib/index.js';
+import { Container, TscontainError } from '../../lib/index.js';
 import { buildOnce, fixture } from '../support/build.js';
 import { checkResidue } from '../support/residue.js';
 
@@ -89,13 +90,55 @@ describe('stdin', () => {
     expect((await box.exec(['head', '-c', '1'], { stdin: endless() })).stdout).toBe('x');
   });
 
-  it('that fails is the end of the input', async () => {
+  it('that fails is the end of the input, and the result is an error once the program has ended', async () => {
+    const failure = new Error('source failed');
     const failing = async function* () {
       yield Buffer.from('some');
-      throw new Error('source failed');
+      throw failure;
     };
-    const { stdout, exitCode } = await box.exec(['cat'], { stdin: failing() });
-    expect({ stdout, exitCode }).toEqual({ stdout: 'some', exitCode: 0 });
+    const lines: string[] = [];
+    const process = box.exec(sh('cat; echo; echo ended'), { stdin: failing() });
+    const reading = async () => {
+      for await (const line of process.lines()) lines.push(line);
+    };
+    await expect(reading()).rejects.toMatchObject({ code: 'ERR_INPUT', cause: failure });
+    await expect(process).rejects.toThrow('(exit code 0)');
+    expect(lines).toEqual(['some', 'ended']);
+  });
+
+  it('that is closed before its end, or was before the program began, is an error too', async () => {
+    const closing = new Readable({ read() {} });
+    setTimeout(() => closing.destroy(), 50);
+    await expect(box.exec(['cat'], { stdin: closing })).rejects.toMatchObject({ code: 'ERR_INPUT' });
+    await expect(box.exec(['cat'], { stdin: closing })).rejects.toMatchObject({ code: 'ERR_INPUT' });
+    const read = Readable.from(['x']);
+    await text(read);
+    expect((await box.exec(['cat'], { stdin: read })).stdout).toBe('');
+  });
+
+  it('of a generator is finished when the program ends early', async () => {
+    let finished = false;
+    const endless = async function* () {
+      try {
+        for (;;) yield Buffer.alloc(65_536, 'x');
+      } finally {
+        finished = true;
+      }
+    };
+    await box.exec(['head', '-c', '1'], { stdin: endless() });
+    await sleep(20);
+    expect(finished).toBe(true);
+  });
+
+  it('from a Readable is let go of, and nothing of ours stays on it', async () => {
+    const source = new Readable({ read() {} });
+    const count = () => source.eventNames().map((event) => `${String(event)} ${source.listenerCount(event)}`);
+    const before = count();
+    for (let index = 0; index < 20; index++) await box.exec(['true'], { stdin: source });
+    await sleep(20);
+    expect(count()).toEqual(before);
+    expect(source.destroyed).toBe(false);
+    source.destroy();
   });
 
   it('does not keep the program waiting when it ends without reading', async () => {
@@ -163,10 +206,67 @@ describe('stdout and stderr', () => {
   });
 
   it('are dropped by a Writable that is destroyed, and the program goes on', async () => {
-    const broken = new Writable({ write: (_chunk, _encoding, callback) => callback(new Error('disk full')) });
-    broken.on('error', () => {});
-    const result = await box.exec(sh('head -c 1000000 /dev/zero; echo done >&2'), { stdout: broken });
+    const closing: Writable = new Writable({ write: () => closing.destroy() });
+    const result = await box.exec(sh('head -c 1000000 /dev/zero; echo done >&2'), { stdout: closing });
     expect(result).toMatchObject({ exitCode: 0, stderr: 'done\n' });
+  });
+
+  it('are dropped by a Writable that fails, and the result is an error once the program has ended', async () => {
+    const failure = new Error('disk full');
+    const broken = () => new Writable({ write: (_chunk, _encoding, callback) => callback(failure) });
+    const noted: string[] = [];
+    const notes = new Writable({
+      write(chunk, _encoding, callback) {
+        noted.push(String(chunk));
+        callback();
+      },
+    });
+    const script = sh('head -c 1000000 /dev/zero; echo done >&2; exit 3');
+    const program = box.exec(script, { stdout: broken(), stderr: notes, check: true });
+    await expect(program).rejects.toBeInstanceOf(TscontainError);
+    await expect(program).rejects.toMatchObject({ code: 'ERR_OUTPUT', cause: failure });
+    await expect(program).rejects.toThrow('stdout of /bin/sh failed: disk full; the program has ended (exit code 3)');
+    expect(noted).toEqual(['done\n']);
+    await expect(box.exec(sh('echo >&2'), { stderr: broken() })).rejects.toMatchObject({ code: 'ERR_OUTPUT' });
+  });
+
+  it('to a file that has no room are an error, however late it comes', async () => {
+    await expect(box.exec(['echo', 'x'], { stdout: createWriteStream('/dev/full') })).rejects.toMatchObject({
+      code: 'ERR_OUTPUT',
+      cause: { code: 'ENOSPC' },
+    });
+  });
+
+  it('to a Writable that never answers do not hold the result for long', async () => {
+    const stuck = new Writable({ write() {} });
+    const started = performance.now();
+    expect((await box.exec(['echo', 'x'], { stdout: stuck })).exitCode).toBe(0);
+    expect(performance.now() - started).toBeLessThan(3000);
+  });
+
+  it('leave no listeners on this process, and warn of none, however many share its streams', async () => {
+    const warnings: Error[] = [];
+    const warned = (warning: Error) => warnings.push(warning);
+    const counts = () =>
+      [process.stdin, process.stdout, process.stderr].map((stream) =>
+        ['drain', 'error', 'close', 'end', 'data'].map((event) => stream.listenerCount(event)).join(),
+      );
+    const inherit = { stdin: 'inherit', stdout: 'inherit', stderr: 'inherit' } as const;
+    await box.exec(['true'], inherit);
+    const before = { counts: counts(), most: process.stdout.getMaxListeners() };
+    process.on('warning', warned);
+    await Promise.all(Array.from({ length: 30 }, () => box.exec(['true'], inherit)));
+    await sleep(20);
+    process.off('warning', warned);
+    expect({ counts: counts(), most: process.stdout.getMaxListeners() }).toEqual(before);
+    expect(warnings).toEqual([]);
+  });
+
+  it('to this process, whose reader has gone, are dropped without a word', async () => {
+    buildOnce();
+    const child = spawn(process.execPath, [fixture('closed-stdout.mjs')], { stdio: 'pipe' });
+    child.stdout.destroy();
+    expect(JSON.parse(await text(child.stderr))).toEqual({ exitCode: 0, reason: 'exited' });
   });
 
   it('of 256 MiB go to a slow reader with flat memory', async () => {

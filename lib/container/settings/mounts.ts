@@ -45,9 +45,11 @@ export interface OverlaySettings extends Placed {
 
 export type MountSettings = BindSettings | TmpfsSettings | OverlaySettings;
 
-const mostMounts = 1000;
-/** OVL_MAX_STACK. */
+const mostMounts = 200;
+/** OVL_MAX_STACK for one overlay; and of all overlays together. */
 const mostLowers = 500;
+/** What a plan has slots for. */
+const mostDescriptors = 700;
 const defaultSize = 64 * 2 ** 20;
 
 const bindSchema = defineSchema(['type', 'source', 'target', 'subPath', 'readOnly', 'exec', 'idmap', 'unsafeSource']);
@@ -69,8 +71,26 @@ export function readMounts(value: unknown, option: string): readonly MountSettin
     }
     taken.set(mount.target, mount.option);
   }
+  checkDescriptors(mounts, value, option);
   // Stable, and a parent always has fewer components than what is below it.
   return Object.freeze(mounts.sort((a, b) => depth(a.target) - depth(b.target)));
+}
+
+/** Each mount, layer and directory on the way is a descriptor while the container is made, with a slot of its own. */
+function checkDescriptors(mounts: readonly MountSettings[], value: unknown, option: string): void {
+  const layers = mounts.reduce((sum, mount) => sum + (mount.type === 'overlay' ? mount.lower.length : 0), 0);
+  if (layers > mostLowers) {
+    throw new OptionError(option, `at most ${mostLowers} lower directories in all overlays together`, value);
+  }
+  if (mounts.reduce((sum, mount) => sum + descriptorsOf(mount), 0) > mostDescriptors) {
+    const hint = 'a bind takes 1, or 3 with subPath, a tmpfs 2, an overlay 3 and 1 for each lower directory';
+    throw new OptionError(option, `mounts that take at most ${mostDescriptors} descriptors`, value, { hint });
+  }
+}
+
+function descriptorsOf(mount: MountSettings): number {
+  if (mount.type === 'bind') return mount.subPath === undefined ? 1 : 3;
+  return mount.type === 'tmpfs' ? 2 : 3 + mount.lower.length;
 }
 
 function readMount(value: unknown, option: string): MountSettings {
