@@ -22,7 +22,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Container } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
 import { buildOnce, fixture, packageRoot } from '../support/build.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsRoot, needsUpperOnDisk } from '../support/requirements.js';
 import { checkResidue, takeResidue } from '../support/residue.js';
 
 checkResidue();
@@ -241,6 +241,7 @@ describe('many containers', () => {
 describe('sweep', () => {
   it('removes what dead launchers left, and touches nothing that lives', async (ctx) => {
     needsRoot(ctx);
+    needsUpperOnDisk(ctx);
     const layout = cgroupLayout();
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
     await using box = await Container.create({ image: { rootfs }, storage: { upper: 'disk' } });

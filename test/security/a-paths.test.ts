@@ -14,7 +14,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Container, type ContainerOptions, OptionError, TscontainError } from '../../lib/index.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsRoot, needsUpperOnDisk } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 import { inside, insideOf, makeRoot, outside, over, run, scratch } from './probe.js';
 
@@ -327,6 +327,7 @@ answer([os.path.isdir('usr'), os.path.isdir('/usr')])`);
 
   it('M4: removing a container leaves alone what its directory on disk links to', async (context) => {
     needsRoot(context);
+    needsUpperOnDisk(context);
     const sentinel = scratch();
     writeFileSync(`${sentinel}/file`, 'kept');
     const root = makeRoot();

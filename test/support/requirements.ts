@@ -1,5 +1,6 @@
 /** What a test needs of the host. One that lacks it is skipped, and says why. */
 
+import { statfsSync } from 'node:fs';
 import type { TestContext } from 'vitest';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
 
@@ -15,4 +16,12 @@ export function needsController(context: TestContext, controller: 'cpu' | 'cpuse
     !availability.usable,
     availability.usable ? undefined : `no ${controller} controller: ${availability.reason}`,
   );
+}
+
+const overlayfs = 0x794c7630;
+
+/** Skip where the library's own directory is on an overlay, as in a container or a test machine: none can be its upper. */
+export function needsUpperOnDisk(context: TestContext): void {
+  const { type } = statfsSync('/var/lib');
+  context.skip(type === overlayfs, '/var/lib is on an overlay, which cannot hold another overlay’s upper directory');
 }
