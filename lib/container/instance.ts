@@ -7,11 +7,11 @@ import { AbortedError, TscontainError } from '../errors.js';
 import { hostStatFiles, launcherConfiguration } from '../host/configuration.js';
 import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
 import { type EncodedParts, type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
-import type { Descriptor } from '../launcher/native.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import { type CgroupLayout, type ContainerStats, cgroupLayout, parseStats } from '../primitives/cgroup/index.js';
 import type { Blueprint } from './blueprint.js';
+import { type ExecGroup, ExecGroups } from './exec-groups.js';
 import { creationError, stepError } from './failure.js';
 import { flatten, namespaces, type Parts } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity } from './plan/process.js';
@@ -49,20 +49,15 @@ interface Resolved {
 interface Pending {
   readonly process: ContainerProcess;
   readonly refused: boolean;
-  launch(resolved: Resolved, group: Group | undefined): void;
+  launch(resolved: Resolved, group: ExecGroup | undefined): void;
 }
 
 /** A process on its way: where it is started, and whether it is to end already. */
 interface Attempt {
   number?: number;
-  group?: Group | undefined;
+  group?: ExecGroup | undefined;
   ended: boolean;
   watchdog?: NodeJS.Timeout;
-}
-
-interface Group {
-  readonly number: number;
-  readonly descriptor: Descriptor;
 }
 
 export class Instance {
@@ -88,7 +83,7 @@ export class Instance {
   /** Those that have not ended, with who hears of their end. */
   readonly #processes = new Map<ContainerProcess, ProcessListener>();
   readonly #single: boolean;
-  #nextGroup: Promise<Group | undefined> | undefined;
+  readonly #groups: ExecGroups;
   #failure: TscontainError | undefined;
   #isReady = false;
   #isGone = false;
@@ -154,13 +149,14 @@ export class Instance {
       },
     );
     this.#init.peer.close();
+    this.#groups = new ExecGroups(this.#launcher, this.#number);
   }
 
   #onReady(): void {
     if (this.#isReady) return;
     this.#isReady = true;
     this.#setReady();
-    if (!this.#single) this.#prepareGroup();
+    if (!this.#single) this.#groups.prepare();
     this.#noteIdle();
   }
 
@@ -173,7 +169,7 @@ export class Instance {
     if (!this.#isReady) this.#setFailed(error ?? this.#endedEarly());
     this.#setGone(end);
     this.#endProcesses(end, error);
-    this.#nextGroup?.then((group) => group?.descriptor.open && group.descriptor.close());
+    this.#groups.close();
     events.gone(end);
   }
 
@@ -211,8 +207,8 @@ export class Instance {
   ): ContainerProcess {
     const pending = this.#open(argv, settings);
     if (pending.refused) return pending.process;
-    if (this.#single || !this.#nextGroup) pending.launch({ identity, environment }, undefined);
-    else this.#takeGroup().then((group) => pending.launch({ identity, environment }, group));
+    if (this.#single || !this.#groups.available) pending.launch({ identity, environment }, undefined);
+    else this.#groups.take().then((group) => pending.launch({ identity, environment }, group));
     return pending.process;
   }
 
@@ -223,7 +219,7 @@ export class Instance {
     const go = async () => {
       await this.ready;
       const resolved = await find();
-      pending.launch(resolved, this.#single ? undefined : await this.#takeGroup());
+      pending.launch(resolved, this.#single ? undefined : await this.#groups.take());
     };
     go().catch((error) => {
       this.#forget(pending.process, undefined);
@@ -262,11 +258,10 @@ export class Instance {
     const listener = process.listener(() => this.#usageOf());
     this.#processes.set(process, listener);
     this.#noteIdle();
-    const launch = ({ identity, environment }: Resolved, own: Group | undefined) => {
+    const launch = ({ identity, environment }: Resolved, own: ExecGroup | undefined) => {
       attempt.group = own;
       if (this.#isGone) return;
       if (attempt.ended) {
-        if (own?.descriptor.open) own.descriptor.close();
         this.#forget(process, own);
         listener.exited(killed);
         return;
@@ -364,10 +359,10 @@ export class Instance {
     }, startPatience).unref();
   }
 
-  #forget(process: ContainerProcess, group: Group | undefined): void {
+  #forget(process: ContainerProcess, group: ExecGroup | undefined): void {
     this.#processes.delete(process);
     this.#noteIdle();
-    if (group) this.#launcher.ungroup(this.#number, group.number);
+    if (group) this.#groups.release(group);
   }
 
   /** Use of the whole container, for a process that it ended with. */
@@ -397,29 +392,14 @@ export class Instance {
     const stats = await this.stats();
     if (stats && stats.memory.oomKills > this.#oomSeen) {
       this.#oomSeen = stats.memory.oomKills;
-      if (this.oomCount === 0) this.oomCount = 1;
+      this.oomCount++; // the notice may still be on its way; counted twice does no harm
     }
   }
 
-  /** cgroup.kill of the process's own cgroup; where there is none, the process itself is all we can name. */
+  /** Where there is no cgroup of its own, the process itself is all we can name. */
   #killGroup({ group, number }: Attempt): void {
-    const unified = this.#layout.hierarchies.findIndex(({ version }) => version === 2);
-    if (group && unified >= 0) this.#launcher.write(this.#number, unified, `x${group.number}/cgroup.kill`, '1');
+    if (group) this.#groups.kill(group);
     else if (number !== undefined) this.#init.signal(number, 9);
-  }
-
-  #prepareGroup(): void {
-    const unified = this.#layout.hierarchies.findIndex(({ version, writable }) => version === 2 && writable);
-    if (unified < 0 || this.#isGone) return;
-    this.#nextGroup = this.#launcher.group(this.#number).then((reply) => {
-      return reply?.descriptor ? { number: reply.value, descriptor: reply.descriptor } : undefined;
-    });
-  }
-
-  async #takeGroup(): Promise<Group | undefined> {
-    const group = this.#nextGroup;
-    this.#prepareGroup();
-    return group;
   }
 
   /** A file operation inside. */
