@@ -36,7 +36,8 @@ export interface BindMountOption {
   readonly exec?: boolean;
   /**
    * Shift the ids of files so that the host's owner is the container's (the container's root sees files of host root as
-   * its own). Default true; with false the host's ids stay what they are, which the container sees as `nobody`.
+   * its own). Default true; with false the host's ids stay what they are, which the container sees as `nobody`. Where the
+   * file system cannot shift ids, a read-only mount goes without, unless true was given; a writable one is refused.
    */
   readonly idmap?: boolean;
   /**

@@ -304,8 +304,8 @@ private:
     return fd_ >= 0;
   }
 
-  // The record itself, fetched from its memfd if it came in one. Null for what no honest peer sends, or when no buffer can
-  // be made.
+  // The record itself, fetched from its memfd if it came in one. Null for what no honest peer sends, or when no buffer
+  // can be made.
   napi_value Content(const char* buffer, size_t length, int flags, std::vector<int>& fds, bool* malformed) {
     napi_value content = nullptr;
     *malformed = true;

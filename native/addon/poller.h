@@ -29,8 +29,8 @@ private:
 
 class Poller {
 public:
-  // Puts the poller into `*owner`, and takes it out again when it is closed, by whomever: the owner never holds a poller
-  // that is gone. Returns 0, or the errno where libuv cannot watch the descriptor.
+  // Puts the poller into `*owner`, and takes it out again when it is closed, by whomever: the owner never holds a
+  // poller that is gone. Returns 0, or the errno where libuv cannot watch the descriptor.
   static int Open(Napi::Env env, int fd, std::function<void(int events, int error)> ready, Poller** owner);
   void Want(int events);
   void Ref(bool on);
@@ -47,8 +47,9 @@ private:
   int wanted_ = 0;
 };
 
-// Calls a JavaScript function from the loop; an exception that it throws is Node's uncaught exception. False when nothing can
-// be called any more: a worker that is being terminated refuses every call, and then there is no one to tell.
+// Calls a JavaScript function from the loop; an exception that it throws is Node's uncaught exception. False when
+// nothing can be called any more: a worker that is being terminated refuses every call, and then there is no one to
+// tell.
 bool CallFromLoop(napi_env env, const Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments);
 
 } // namespace tscontain

@@ -1,5 +1,5 @@
-// The threads of Node that this launcher works for. One that does not read must not hold up the others: what its socket does
-// not take waits in a queue of its own, and a client that lets that grow without end is let go.
+// The threads of Node that this launcher works for. One that does not read must not hold up the others: what its socket
+// does not take waits in a queue of its own, and a client that lets that grow without end is let go.
 #include "containers.h"
 
 enum { MAX_QUEUED = 16 * 1024 * 1024 };
@@ -56,7 +56,8 @@ static void forget_first(struct client* c) {
 static void queue(int client, const char* bytes, size_t length, const int* fd) {
   struct client* c = &clients[client];
   size_t mapped = (sizeof(struct queued) + length + 4095) & ~(size_t)4095;
-  long memory = c->queued + mapped > MAX_QUEUED ? -ENOMEM : sys(mmap, 0, mapped, 3, 0x22 /* private, anonymous */, -1, 0);
+  long memory =
+      c->queued + mapped > MAX_QUEUED ? -ENOMEM : sys(mmap, 0, mapped, 3, 0x22 /* private, anonymous */, -1, 0);
   if (memory < 0 && memory > -4096)
     return drop_client(client);
   struct queued* message = (struct queued*)memory;

@@ -23,8 +23,8 @@ struct container {
   int dirs[MAX_HIERARCHIES];
   int oom, oom_counter;
   u64 oom_kills; // seen so far, v2
-  bool stored; // has a directory on disk
-  int remover; // the process that removes it
+  bool stored;   // has a directory on disk
+  int remover;   // the process that removes it
   u32 next_group;
   u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
   u32 tries;

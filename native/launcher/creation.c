@@ -210,7 +210,8 @@ static long hand_over(struct creation* creation, u32 index, const struct blob* h
   return rc;
 }
 
-// Everything about a container that it has in common with others of its kind; with the limits, if they are known already.
+// Everything about a container that it has in common with others of its kind; with the limits, if they are known
+// already.
 long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes) {
   struct container* c = creation->container;
   if (c->map_mode == 0 && (c->range = range_take()) < 0)

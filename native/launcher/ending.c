@@ -14,7 +14,8 @@ void kill_container(const struct container* c) {
     sys(kill, c->pid, SIGKILL);
 }
 
-// A container may leave as many files as it likes; taking them away is a process of its own, so that the others do not wait.
+// A container may leave as many files as it likes; taking them away is a process of its own, so that the others do not
+// wait.
 static int start_remover(const char* container_name) {
   char name[NAME_LENGTH]; // the copy of the launcher's data that a child gets is empty
   memcpy(name, container_name, sizeof name);

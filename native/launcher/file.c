@@ -57,8 +57,8 @@ static long open_parent(const char* path, char name[256]) {
   return open_beneath(root, cut ? parent : ".", O_PATH | O_DIRECTORY, 0, IN_ROOT);
 }
 
-// Files of procfs and its like check who writes, and that would be Node, with the host's privileges. A link of the container's
-// must not lead it there.
+// Files of procfs and its like check who writes, and that would be Node, with the host's privileges. A link of the
+// container's must not lead it there.
 static bool is_kernel_file(int fd) {
   struct {
     i64 type;

@@ -146,11 +146,11 @@ static _Noreturn void run_child(const struct blob* steps) {
   exit_now(127);
 }
 
-// As vfork(2): the child borrows init's memory, and init sleeps until the program runs or the plan has failed. Copying even
-// this little memory, and faulting it in again, costs more than all the steps together. What the child has while its
-// privileges go is init's own memory, and nobody can reach in: the memory is not dumpable and belongs to the user namespace
-// that the launcher was started in, so that ptrace(2) and /proc/<pid>/mem ask for CAP_SYS_PTRACE there (mm->user_ns). A
-// handler of signals, which vfork is feared for, does not exist in init.
+// As vfork(2): the child borrows init's memory, and init sleeps until the program runs or the plan has failed. Copying
+// even this little memory, and faulting it in again, costs more than all the steps together. What the child has while
+// its privileges go is init's own memory, and nobody can reach in: the memory is not dumpable and belongs to the user
+// namespace that the launcher was started in, so that ptrace(2) and /proc/<pid>/mem ask for CAP_SYS_PTRACE there
+// (mm->user_ns). A handler of signals, which vfork is feared for, does not exist in init.
 static __attribute__((noinline)) long start_child(const struct request* request) {
   struct clone_args args = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
   if (request->cgroup >= 0) {

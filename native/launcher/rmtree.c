@@ -3,8 +3,8 @@
 
 enum { MAX_DEPTH = 64, RENAME_NOREPLACE = 1 };
 
-// How deep a tree may go is up to whoever made it; how deep we go is not. A directory that lies too deep is moved up to the
-// top of the tree, where it is found again.
+// How deep a tree may go is up to whoever made it; how deep we go is not. A directory that lies too deep is moved up to
+// the top of the tree, where it is found again.
 struct removal {
   int top; // the directory that is being removed, once it is open
   u64 moved;

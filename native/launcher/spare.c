@@ -1,6 +1,6 @@
-// Spares: containers made ahead, while there is nothing else to do. All that is the same for the next container is done in
-// them, the whole of `image: 'host'` for one; what is its own (limits, mounts of the caller's, names) is added when it is
-// asked for. A spare is used once, like any other container, and given up when nobody has asked for a while.
+// Spares: containers made ahead, while there is nothing else to do. All that is the same for the next container is done
+// in them, the whole of `image: 'host'` for one; what is its own (limits, mounts of the caller's, names) is added when
+// it is asked for. A spare is used once, like any other container, and given up when nobody has asked for a while.
 #include "containers.h"
 
 enum { MAX_COMMON = 32 * 1024 };

@@ -48,9 +48,9 @@ static void default_signals(void) {
     u64 flags;
     void* restorer;
     u64 mask;
-  } fallback = {0};                                  // SIG_DFL
-  for (int signal = 1; signal <= 64; signal++)       //
-    sys(rt_sigaction, signal, &fallback, 0, 8);      // refused for SIGKILL and SIGSTOP, which cannot differ
+  } fallback = {0};                             // SIG_DFL
+  for (int signal = 1; signal <= 64; signal++)  //
+    sys(rt_sigaction, signal, &fallback, 0, 8); // refused for SIGKILL and SIGSTOP, which cannot differ
 }
 
 static void become_quiet(void) {

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Container, type ContainerOptions, type MountOption, OptionError, TscontainError } from '../../lib/index.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsRoot, needsUpperOnDisk } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -96,6 +96,7 @@ async function failure(promise: Promise<unknown>): Promise<TscontainError> {
 describe('a root file system', () => {
   it.for(['tmpfs', 'disk'] as const)('is written to in an overlay on %s and stays untouched', async (upper, ctx) => {
     needsRoot(ctx);
+    if (upper === 'disk') needsUpperOnDisk(ctx);
     const script =
       'echo new > /data/file; rm /data/deep/other; mkdir /made; chmod 700 /etc; chown 5:5 /data; cat /data/file';
     const result = await Container.run(sh(script), own({ storage: { upper } }));

@@ -1,6 +1,6 @@
 /** /dev: a tmpfs of ours with a fixed set of nodes, read-only at the end; terminals, shared memory and queues of its own. */
 
-import { mountAttribute, openFlag, resolveFlag, type Step } from '../../plan/step.js';
+import { mountAttribute, openFlag, propagationPrivate, resolveFlag, type Step } from '../../plan/step.js';
 import { attach, deviceNode, kernelOnly, newFileSystem, tmpfs } from '../../primitives/mounts.js';
 import type { IdMode } from './compile.js';
 
@@ -48,7 +48,7 @@ const make = (ids: IdMode): readonly Step[] =>
       recursive: true,
       set: RDONLY | NOSUID | NOEXEC,
       clear: 0,
-      propagation: 0,
+      propagation: propagationPrivate,
     },
     ...newFileSystem('devpts', 'devpts', NOSUID | NOEXEC, [
       ['newinstance'],

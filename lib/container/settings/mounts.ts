@@ -23,7 +23,8 @@ export interface BindSettings extends Placed {
   readonly subPath?: string;
   readonly readOnly: boolean;
   readonly exec: boolean;
-  readonly idmap: boolean;
+  /** `'optional'`, where nobody has asked: a read-only mount does without where the file system cannot. */
+  readonly idmap: boolean | 'optional';
   readonly unsafeSource: boolean;
 }
 
@@ -98,15 +99,16 @@ function readMount(value: unknown, option: string): MountSettings {
   const type = readChoice(copied.type, optionName(option, 'type'), ['bind', 'tmpfs', 'overlay']);
   if (type === 'bind') {
     const fields = expectKeys(copied, option, bindSchema);
+    const readOnly = readBoolean(fields.readOnly, `${option}.readOnly`, true);
     return {
       type,
       option,
       source: readHostPath(fields.source, `${option}.source`),
       target: readTarget(fields.target, `${option}.target`, type),
       ...(fields.subPath === undefined ? {} : { subPath: readSubPath(fields.subPath, `${option}.subPath`) }),
-      readOnly: readBoolean(fields.readOnly, `${option}.readOnly`, true),
+      readOnly,
       exec: readBoolean(fields.exec, `${option}.exec`, true),
-      idmap: readBoolean(fields.idmap, `${option}.idmap`, true),
+      idmap: fields.idmap === undefined && readOnly ? 'optional' : readBoolean(fields.idmap, `${option}.idmap`, true),
       unsafeSource: readBoolean(fields.unsafeSource, `${option}.unsafeSource`, false),
     };
   }

@@ -13,7 +13,7 @@ describe('mounts', () => {
         option: 'mounts[0]',
         readOnly: true,
         exec: true,
-        idmap: true,
+        idmap: 'optional',
         unsafeSource: false,
       },
       {
