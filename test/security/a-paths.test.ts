@@ -145,15 +145,15 @@ answer(1)`);
     needsRoot(context);
     const root = makeRoot();
     const sentinel = scratch();
-    symlinkSync(sentinel, `${root}/work`);
+    symlinkSync(sentinel, `${root}/jobs`);
     const before = statSync(sentinel);
-    await expect(Container.create({ ...over(root), cwd: '/work/deep' })).rejects.toMatchObject({
+    await expect(Container.create({ ...over(root), cwd: '/jobs/deep' })).rejects.toMatchObject({
       code: 'ERR_STEP',
       step: { kind: 'makeDirectory' },
     });
     expect(readdirSync(sentinel)).toEqual([]);
     expect(statSync(sentinel).uid).toBe(before.uid);
-    mkdirSync(`${root}/work/deep`);
+    mkdirSync(`${root}/jobs/deep`);
     expect(readdirSync(sentinel)).toEqual(['deep']);
   });
 
