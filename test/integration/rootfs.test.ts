@@ -94,6 +94,19 @@ async function failure(promise: Promise<unknown>): Promise<TscontainError> {
 }
 
 describe('a root file system', () => {
+  it('of the host is on disk where that is asked for, without set-user-ID and devices', async (ctx) => {
+    needsRoot(ctx);
+    needsUpperOnDisk(ctx);
+    const script =
+      'echo kept > /file && cat /file && grep " / / \\|/upper / " /proc/self/mountinfo && id -u && ls /usr >/dev/null';
+    const { stdout, exitCode } = await Container.run(sh(script), { storage: { upper: 'disk' } });
+    expect({ exitCode, first: stdout.split('\n')[0] }).toEqual({ exitCode: 0, first: 'kept' });
+    expect(stdout).toContain('rw,nosuid,nodev');
+    expect(stdout).not.toContain('tmpfs');
+    const onTmpfs = await Container.run(sh('grep " / / \\|/root / " /proc/self/mountinfo'));
+    expect(onTmpfs.stdout).toContain('tmpfs');
+  });
+
   it.for(['tmpfs', 'disk'] as const)('is written to in an overlay on %s and stays untouched', async (upper, ctx) => {
     needsRoot(ctx);
     if (upper === 'disk') needsUpperOnDisk(ctx);

@@ -63,7 +63,7 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
   // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
   // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
-  if (settings.image.kind === 'host' && settings.mounts.length === 0) {
+  if (settings.image.kind === 'host' && settings.mounts.length === 0 && settings.storage.upper === 'tmpfs') {
     const { size, inodes } = settings.storage;
     const common = remembered(`${ids} ${size} ${inodes} ${mask}`, () => {
       const trees = [...base.hostTrees, deviceNodes];

@@ -1,7 +1,7 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
 import type { Step } from '../../plan/step.js';
-import { attach, hostTree, overlay } from '../../primitives/mounts.js';
+import { attach, hostTree, overlay, plain } from '../../primitives/mounts.js';
 import type { ContainerSettings } from '../settings.js';
 import type { IdMode } from './compile.js';
 import { hostImage } from './host-image.js';
@@ -16,7 +16,27 @@ export interface RootSteps {
 export function root(settings: ContainerSettings, ids: IdMode): RootSteps {
   if (settings.image.kind === 'rootfs') return overlayRoot(settings.image.path, settings, ids);
   hostRoots[ids] ??= hostRoot(ids);
-  return hostRoots[ids];
+  return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids]) : hostRoots[ids];
+}
+
+/** The same root in a private directory on disk. It is a mount of the host's file system, so it gets its attributes here. */
+function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps): RootSteps {
+  const attributes: Step = {
+    kind: 'mountSetattr',
+    on: 'root',
+    path: '',
+    recursive: false,
+    set: plain,
+    clear: 0,
+    propagation: 0,
+  };
+  const inDirectory = first.map(
+    (step): Step => (step.kind === 'openTree' && step.to === 'root' ? { ...step, path: 'disk/upper' } : step),
+  );
+  return {
+    hostTrees: [...hostTrees, [{ kind: 'stateDirectory', to: 'disk' }]],
+    steps: [[attach('disk', 'stage', 'disk')], inDirectory.slice(0, 1), [attributes], inDirectory.slice(1), ...rest],
+  };
 }
 
 /** The same for every container of `image: 'host'`. */
