@@ -41,17 +41,9 @@ int unified(void) {
   return -1;
 }
 
-static bool keep(const struct blob* from, char* to, struct blob* kept) {
-  if (from->length >= MAX_CONFIGURATION)
-    return false;
-  memcpy(to, from->data, from->length + 1);
-  *kept = (struct blob){.data = to, .length = from->length};
-  return true;
-}
-
 void configure(const struct record* hello) {
-  if (configured || !keep(&hello->blobs[0], prepare_records, &prepare_blob) ||
-      !keep(&hello->blobs[1], hierarchy_records, &hierarchy_blob))
+  if (configured || !keep_blob(&hello->blobs[0], prepare_records, MAX_CONFIGURATION, &prepare_blob) ||
+      !keep_blob(&hello->blobs[1], hierarchy_records, MAX_CONFIGURATION, &hierarchy_blob))
     return;
   configured = true;
   configure_again();

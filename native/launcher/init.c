@@ -313,6 +313,8 @@ _Noreturn void init_main(int setup, const int* tasks, int ntasks) {
   own_memory();
   reset_context(&context, &failure);
   long joined = 0;
+  // "0" written by the process itself into `tasks` of a v1 hierarchy: the one form of migration that does not take the
+  // kernel's global threadgroup lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
   for (int i = 0; i < ntasks && joined >= 0; i++)
     joined = sys(write, tasks[i], "0", 1);
   sys(dup3, setup, SETUP_FD, O_CLOEXEC);

@@ -56,14 +56,6 @@ struct container* take_spare(const struct recipe* recipe) {
   return 0;
 }
 
-static bool remember(const struct blob* from, char* to, struct blob* kept) {
-  if (from->length >= MAX_COMMON)
-    return false;
-  memcpy(to, from->data, from->length + 1);
-  *kept = (struct blob){.data = to, .length = from->length};
-  return true;
-}
-
 // A v1 cpuset cannot be joined before it is configured, so a container that is placed in one has no spare.
 static bool can_be_made_ahead(const struct recipe* recipe) {
   for (int h = 0; h < hierarchy_count; h++)
@@ -79,8 +71,8 @@ void expect_another(const struct recipe* recipe) {
   }
   give_up_spares();
   expected = *recipe;
-  known = can_be_made_ahead(recipe) && remember(&recipe->host, host_steps, &expected.host) &&
-          remember(&recipe->init, init_steps, &expected.init);
+  known = can_be_made_ahead(recipe) && keep_blob(&recipe->host, host_steps, MAX_COMMON, &expected.host) &&
+          keep_blob(&recipe->init, init_steps, MAX_COMMON, &expected.init);
 }
 
 void spare_died(void) {

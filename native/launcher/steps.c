@@ -27,7 +27,6 @@ static const struct step_kind kinds[] = {
     [STEP_SET_HOSTNAME] = {step_set_hostname, 0, 1},
     [STEP_LOOPBACK_UP] = {step_loopback_up, 0, 0},
     [STEP_UNSHARE] = {step_unshare, 1, 0},
-    [STEP_JOIN_CGROUP] = {step_join_cgroup, 1, 0},
     [STEP_SET_GROUPS] = {step_set_groups, 0, 1},
     [STEP_SET_GID] = {step_set_gid, 1, 0},
     [STEP_SET_UID] = {step_set_uid, 1, 0},

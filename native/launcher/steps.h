@@ -42,8 +42,8 @@ typedef long step_function(struct plan_context* context, const struct record* st
 step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mount_setattr, step_move_mount,
     step_pivot_root, step_mask, step_make_directory, step_write_file, step_symlink, step_open, step_close,
     step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_set_hostname, step_loopback_up,
-    step_unshare, step_join_cgroup, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities,
-    step_prctl, step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
+    step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities, step_prctl,
+    step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec;
 
 // A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.

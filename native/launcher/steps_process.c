@@ -46,14 +46,6 @@ long step_unshare(struct plan_context* context, const struct record* step) {
   return sys(unshare, step->ints[0]);
 }
 
-// "0" written by the process itself, into the `tasks` file of a v1 hierarchy: the one form of migration that does not
-// take the kernel's global threadgroup lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start). ints: slot of that file
-long step_join_cgroup(struct plan_context* context, const struct record* step) {
-  int fd = slot_fd(context, step->ints[0]);
-  long rc = fd < 0 ? -EBADF : sys(write, fd, "0", 1);
-  return rc < 0 ? rc : 0;
-}
-
 // blobs: the exact list of supplementary groups, u32 each
 long step_set_groups(struct plan_context* context, const struct record* step) {
   size_t count = step->blobs[0].length / 4;

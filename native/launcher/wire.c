@@ -39,6 +39,14 @@ bool is_text(const struct blob* blob) {
   return true;
 }
 
+bool keep_blob(const struct blob* from, char* to, size_t cap, struct blob* kept) {
+  if (from->length >= cap)
+    return false;
+  memcpy(to, from->data, from->length + 1);
+  *kept = (struct blob){.data = to, .length = from->length};
+  return true;
+}
+
 int next_record(struct cursor* cursor, struct record* record) {
   size_t left = (size_t)(cursor->end - cursor->at);
   if (left == 0)

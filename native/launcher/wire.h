@@ -62,3 +62,5 @@ long send_record(int socket, u16 op, u8 nints, const u64* ints, u8 nblobs, const
 
 // A blob that must be text for the kernel: no NUL inside.
 bool is_text(const struct blob* blob);
+// A copy that outlives the message, in a buffer of `cap` bytes; false where it does not fit.
+bool keep_blob(const struct blob* from, char* to, size_t cap, struct blob* kept);
