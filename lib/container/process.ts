@@ -64,6 +64,9 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   readonly #ends: ProcessStreams;
   #resolve: (result: Result) => void = () => {};
   #reject: (error: unknown) => void = () => {};
+  /** Settles when the program runs, or never will: its first output may be here before the word that it has started. */
+  readonly #begun: Promise<void>;
+  #begin: () => void = () => {};
   #cause: ExitReason | undefined;
   #inputFailure: Error | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -74,6 +77,9 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     this.argv = argv;
     this.#settings = settings;
     this.#host = host;
+    this.#begun = new Promise((resolve) => {
+      this.#begin = resolve;
+    });
     this.#promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -177,6 +183,7 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
     return {
       started: ({ pid, terminal }) => {
         this.pid = pid;
+        this.#begin();
         if (!terminal) return;
         this.#outputs.stdout?.open(terminal);
         this.#streams.stdin?.ready();
@@ -201,6 +208,7 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
   }
 
   #end(): void {
+    this.#begin();
     for (const descriptor of this.#ends.descriptors) if (descriptor.open) descriptor.close();
     clearTimeout(this.#timer);
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
@@ -320,6 +328,7 @@ export class ContainerProcess implements PromiseLike<Result>, AsyncIterable<Outp
       before.push({ stream, data: buffer.content() });
       this.#outputs[stream]?.add(queue.sink((data) => ({ stream, data })));
     }
+    await this.#begun;
     yield* before.filter(({ data }) => data.length > 0);
     yield* queue;
     await this.#promise;
