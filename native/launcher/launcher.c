@@ -104,6 +104,10 @@ static void on_request(int client, struct message* message) {
   if (r->op == MSG_UNGROUP)
     on_ungroup(c, r->ints[1]);
   if (r->op == MSG_STATS) {
+    // The kernel may hold the notice of a kill back for 10 ms (mm/memcontrol.c, CGROUP_FILE_NOTIFY_MIN_INTV). Whoever
+    // reads the counters must have heard of it by then, and what it still ends must not be what is started next.
+    if (c && c->state == RUNNING && c->oom >= 0)
+      on_oom(c);
     struct blob stats = c ? read_stats(c) : (struct blob){.data = "", .length = 0};
     reply(client, r->ints[1], c ? 0 : -ENOENT, &stats, 0);
   }
