@@ -28,6 +28,7 @@ export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export type { ContainerStats } from './primitives/cgroup/index.js';
+export type { Resource } from './primitives/rlimits.js';
 export type {
   SeccompArchitecture,
   SeccompArgument,
@@ -35,4 +36,5 @@ export type {
   SeccompProfile,
   SeccompRule,
 } from './primitives/seccomp/index.js';
+export type * from './process/attributes/options.js';
 export type { Duration, Size } from './units.js';

@@ -16,8 +16,11 @@ import {
   unenforceable,
 } from '../primitives/cgroup/index.js';
 import { compileSeccompCached, setIdGuard } from '../primitives/seccomp/index.js';
+import { ownCapabilities } from '../process/attributes/capabilities.js';
+import { expectPermitted } from '../process/attributes/settings.js';
 import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
+import { areDefault } from './settings/attributes.js';
 import type { ContainerSettings } from './settings.js';
 import type { SourceFacts } from './sources.js';
 
@@ -40,9 +43,11 @@ const shortId = 6;
 
 /**
  * Settings and what is known of their sources, as a blueprint.
- * @throws UnsupportedError for a limit that was asked for and cannot be enforced here
+ * @throws UnsupportedError for a limit that was asked for and cannot be enforced here, PermissionError for an attribute
+ *   that this process may not hand on
  */
 export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
+  if (!areDefault(settings.attributes)) expectPermitted(settings.attributes);
   const id = newId();
   const hostname = settings.hostname ?? id;
   const ids: IdMode = isRoot() ? 'range' : 'single';
@@ -63,8 +68,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
       capabilities,
       // The container's own profile is loaded last: it may not allow seccomp(2).
       filters: filters.map((profile) => compileSeccompCached(profile, target)).reverse(),
-      openFiles: settings.limits.openFiles,
-      fileSize: settings.limits.fileSize,
+      attributes: settings.attributes,
       setGroups: ids === 'range',
     },
     relaxed,
@@ -136,6 +140,8 @@ export function describeProcess(
   return compileProcess({
     profile: blueprint.profile,
     identity,
+    attributes: blueprint.profile.attributes,
+    capabilities: ownCapabilities,
     argv,
     env: [],
     cwd,

@@ -8,10 +8,12 @@ import { launcher } from '../launcher/launcher.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
+import { expectCapabilitiesWithin } from '../process/attributes/capabilities.js';
+import { expectPermitted, overlayAttributes } from '../process/attributes/settings.js';
 import { parseDuration } from '../units.js';
 import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
 import { ContainerFileSystem } from './fs.js';
-import { Instance, type InstanceEnd } from './instance.js';
+import { Instance, type InstanceEnd, type ProcessEnvironment } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
 import { flatten } from './plan/compile.js';
 import type { ProcessIdentity } from './plan/process.js';
@@ -172,7 +174,11 @@ export class Container extends TypedEvents implements AsyncDisposable {
   #start(argv: readonly string[], settings: ExecSettings): ContainerProcess {
     const spec = settings.user ?? this.#settings.user;
     const cwd = settings.cwd ?? this.#settings.cwd;
-    const environment = (user: ResolvedUser) => ({ cwd, env: this.#environment(user, settings) });
+    const { profile } = this.#instance.blueprint;
+    const attributes = overlayAttributes(profile.attributes, settings.attributes);
+    if (attributes !== profile.attributes) expectPermitted(attributes);
+    expectCapabilitiesWithin(settings.capabilities, profile.capabilities, 'capabilities');
+    const environment = (user: ResolvedUser) => ({ cwd, env: this.#environment(user, settings), attributes });
     if (spec.kind === 'ids') {
       const user = numericUser(spec);
       return this.#instance.start(argv, settings, user, environment(user));
@@ -189,7 +195,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     argv: readonly string[],
     settings: ExecSettings,
     spec: Extract<UserSpec, { kind: 'name' }>,
-    environment: (user: ResolvedUser) => { cwd: string; env: readonly (readonly [string, string])[] },
+    environment: (user: ResolvedUser) => ProcessEnvironment,
   ): ContainerProcess {
     return this.#instance.startLater(argv, settings, async () => {
       const user = namedUser(spec, await this.#readUserFiles());

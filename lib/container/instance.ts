@@ -10,6 +10,7 @@ import { type EncodedParts, type Launcher, launcher, launcherDied } from '../lau
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import { type CgroupLayout, type ContainerStats, cgroupLayout, parseStats } from '../primitives/cgroup/index.js';
+import type { AttributeSettings } from '../process/attributes/settings.js';
 import type { Blueprint } from './blueprint.js';
 import { type ExecGroup, ExecGroups } from './exec-groups.js';
 import { creationError, stepError } from './failure.js';
@@ -39,6 +40,8 @@ export interface InstanceEvents {
 export interface ProcessEnvironment {
   readonly env: readonly (readonly [string, string])[];
   readonly cwd: string;
+  /** The container's, with the process's own laid over them. */
+  readonly attributes: AttributeSettings;
 }
 
 interface Resolved {
@@ -287,6 +290,7 @@ export class Instance {
     const compiled = compileProcess({
       profile: this.blueprint.profile,
       identity,
+      capabilities: settings.capabilities,
       argv,
       tty,
       stdin,

@@ -6,6 +6,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import type { CapabilitiesOption, CapabilitySetsOption, ProcessAttributes } from '../process/attributes/options.js';
 import type { Duration, Size } from '../units.js';
 
 /** A program and its arguments. Never a shell string: `['sh', '-c', '…']` asks for a shell. */
@@ -127,7 +128,7 @@ export interface StorageOptions {
 }
 
 /** Options of a container, whatever runs in it. */
-export interface ContainerOptions {
+export interface ContainerOptions extends ProcessAttributes {
   readonly image?: ImageOption;
   /** A name for people and logs: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`. Default: generated. */
   readonly name?: string;
@@ -189,7 +190,7 @@ export type StdinOption =
 export type OutputOption = 'buffer' | 'pipe' | 'inherit' | 'ignore' | Writable;
 
 /** Options of one process. */
-export interface ExecOptions {
+export interface ExecOptions extends ProcessAttributes {
   readonly stdin?: StdinOption;
   readonly stdout?: OutputOption;
   readonly stderr?: OutputOption;
@@ -214,9 +215,14 @@ export interface ExecOptions {
   readonly timeout?: Duration;
   /** Ends the process and everything it started, with reason `'aborted'`. */
   readonly signal?: AbortSignal;
+  /**
+   * What the program may do, within what its container has: a list is what root may do, and another user has none; sets by
+   * name are given to any user, as execve(2) leaves them. Default: the container's for root, none for another user.
+   */
+  readonly capabilities?: CapabilitiesOption | CapabilitySetsOption;
   /** Throw an {@link ExitError} when the program fails (exit code not 0, a signal, or any other reason). */
   readonly check?: boolean;
 }
 
 /** Options of {@link Container.run}: a container for one program. */
-export interface RunOptions extends ContainerOptions, ExecOptions {}
+export interface RunOptions extends ContainerOptions, Omit<ExecOptions, 'capabilities'> {}

@@ -7,6 +7,13 @@ import { OptionError } from '../errors.js';
 import type { Capabilities } from '../primitives/capabilities.js';
 import { cgroupName } from '../primitives/cgroup/name.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import {
+  type AttributeSettings,
+  attributeKeys,
+  readAttributes,
+  relaxedAttributes,
+} from '../process/attributes/settings.js';
+import { withLimits } from './settings/attributes.js';
 import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
@@ -38,6 +45,8 @@ export interface ContainerSettings {
   /** In the order they are made. */
   readonly mounts: readonly MountSettings[];
   readonly limits: LimitSettings;
+  /** Of every program that has none of its own; what `limits` says of one process is among them. */
+  readonly attributes: AttributeSettings;
   readonly storage: StorageSettings;
   readonly capabilities: Capabilities;
   readonly seccomp: SeccompProfile;
@@ -62,19 +71,26 @@ const containerKeys = [
   'seccomp',
   'network',
   'signal',
+  ...attributeKeys,
 ] as const;
+
+function hintsFor(keys: readonly string[], hint: string): [string, string][] {
+  return keys.map((key) => [key, `${key} ${hint}`]);
+}
 
 const noSwitch: readonly (readonly [string, string])[] = [
   ['privileged', 'there is no such switch: each relaxation has an option of its own, whose name starts with unsafe'],
 ];
 const containerSchema = defineSchema(
   containerKeys,
-  new Map([...execKeys.map((key) => [key, `${key} is an option of exec and run`] as const), ...noSwitch]),
+  new Map([...hintsFor(execKeys, 'is an option of exec and run'), ...noSwitch]),
 );
 const execSchema = defineSchema(
   execKeys,
-  new Map([...containerKeys.map((key) => [key, `${key} is an option of the container`] as const), ...noSwitch]),
+  new Map([...hintsFor(containerKeys, 'is an option of the container'), ...noSwitch]),
 );
+/** Keys of both, which `run` gives to the container. */
+const shared: ReadonlySet<string> = new Set([...attributeKeys, 'capabilities']);
 const runSchema = defineSchema([...new Set([...containerKeys, ...execKeys])], new Map(noSwitch));
 const imageSchema = defineSchema(['rootfs']);
 
@@ -107,14 +123,17 @@ export function parseRunOptions(options: unknown): {
   readonly container: ContainerSettings;
   readonly exec: ExecSettings;
 } {
-  const { user, cwd, env, ...rest } = readObject(options, '', runSchema);
-  return Object.freeze({ container: readContainer({ user, cwd, env, ...rest }), exec: readExec(rest) });
+  const { user, cwd, env, ...fields } = readObject(options, '', runSchema);
+  const container = readContainer({ user, cwd, env, ...fields });
+  const rest = Object.fromEntries(Object.entries(fields).filter(([key]) => !shared.has(key)));
+  return Object.freeze({ container, exec: readExec(rest) });
 }
 
 function readContainer(fields: Fields<(typeof containerKeys)[number]>): ContainerSettings {
   const { name, image, hostname, user, cwd, env, network, signal } = fields;
   const mounts = fields.mounts === undefined ? noMounts : readMounts(fields.mounts, 'mounts');
   const limits = readLimits(fields.limits, 'limits');
+  const attributes = withLimits(readAttributes(fields, 'container'), limits);
   const capabilities = readCapabilities(fields.capabilities, 'capabilities');
   const { seccomp, seccompName } = readSeccomp(fields.seccomp, 'seccomp');
   return Object.freeze({
@@ -124,6 +143,7 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     env: readEnv(env, 'env'),
     mounts,
     limits,
+    attributes,
     storage:
       fields.storage === undefined && limits === defaultLimits
         ? defaultStorage
@@ -132,7 +152,7 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     seccomp,
     seccompName,
     network: network === undefined ? 'none' : readNetwork(network, 'network'),
-    relaxations: relaxationsOf(mounts, capabilities, seccompName),
+    relaxations: relaxationsOf(mounts, capabilities, seccompName, attributes),
     ...(name === undefined ? {} : { name: cgroupName(name, 'name') }),
     ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
     ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
@@ -167,13 +187,16 @@ function relaxationsOf(
   mounts: readonly MountSettings[],
   capabilities: Capabilities,
   seccompName: ContainerSettings['seccompName'],
+  attributes: AttributeSettings,
 ): readonly string[] {
   const unsafe = mounts.flatMap((mount) => (mount.type === 'bind' && mount.unsafeSource ? [mount.option] : []));
   const relaxed = relaxedCapabilities(capabilities);
-  if (unsafe.length === 0 && relaxed.length === 0 && seccompName !== 'custom') return noRelaxations;
+  const weaker = relaxedAttributes(attributes);
+  if (unsafe.length + relaxed.length + weaker.length === 0 && seccompName !== 'custom') return noRelaxations;
   return Object.freeze([
     ...unsafe.map((option) => `${option}.unsafeSource`),
     ...relaxed.map((capability) => `capabilities ${capability}`),
     ...(seccompName === 'custom' ? ['seccomp custom profile'] : []),
+    ...weaker,
   ]);
 }

@@ -1,5 +1,6 @@
 /** What a step does, in words, with the system call it makes and where to read about it. */
 
+import { personalityNames } from '../primitives/personality.js';
 import { cloneFlag, mountAttribute, type Step } from './step.js';
 
 /** A step for a reader. */
@@ -88,10 +89,20 @@ export function describeStep(step: Step): StepDescription {
       return page('setresuid', `become user ${step.uid}`);
     case 'boundingSet':
       return { ...page('prctl', `bound capabilities by ${hex(step.mask)}`), manual: 'capabilities(7)' };
-    case 'capabilities':
+    case 'capabilities': {
+      const { effective, permitted, inheritable, ambient } = step;
+      const used = effective === permitted ? '' : ` (in effect ${hex(effective)})`;
+      const inherited =
+        inheritable === 0 ? 'none inherited' : `inheritable ${hex(inheritable)}, ambient ${hex(ambient)}`;
       return {
-        ...page('capset', `hold the capabilities ${hex(step.mask)}, none inherited`),
+        ...page('capset', `hold the capabilities ${hex(permitted)}${used}, ${inherited}`),
         manual: 'capabilities(7)',
+      };
+    }
+    case 'keepCapabilities':
+      return {
+        ...page('prctl', 'keep what is permitted over the change of user'),
+        manual: 'PR_SET_KEEPCAPS(2const)',
       };
     case 'noNewPrivs':
       return {
@@ -101,11 +112,27 @@ export function describeStep(step: Step): StepDescription {
     case 'sessionKeyring':
       return { ...page('keyctl', 'use a new session keyring'), manual: 'keyctl(2)' };
     case 'rlimit':
-      return { ...page('prlimit', `limit ${step.name} to ${step.soft}`), manual: 'getrlimit(2)' };
+      return { ...page('prlimit', `limit ${step.name} to ${limitText(step)}`), manual: 'getrlimit(2)' };
     case 'umask':
       return page('umask', `set the file mode mask to ${octal(step.mask)}`);
     case 'scheduling':
-      return page('sched_setaffinity', 'the normal scheduling policy, on any processor');
+      return { ...page('sched_setattr', `the scheduling policy ${policyText(step)}`), manual: 'sched(7)' };
+    case 'affinity':
+      return page(
+        'sched_setaffinity',
+        `run on ${step.processors === 'all' ? 'any processor' : `processors ${step.processors}`}`,
+      );
+    case 'ioPriority':
+      return page('ioprio_set', `the block device priority ${step.class}${step.level === 0 ? '' : ` ${step.level}`}`);
+    case 'coreScheduling':
+      return { ...page('prctl', 'share cores with none but its own processes'), manual: 'PR_SCHED_CORE(2const)' };
+    case 'personality':
+      return page('personality', `the personality ${personalityNames(step.value).join(', ')}`);
+    case 'oomScoreAdjust':
+      return {
+        ...page('write', `adjust its score for the out-of-memory killer by ${step.value}`),
+        manual: 'proc_pid_oom_score_adj(5)',
+      };
     case 'seccomp':
       return page('seccomp', `filter system calls (${step.program.byteLength / 8} instructions)`);
     case 'stdio':
@@ -135,6 +162,21 @@ function octal(mode: number): string {
 
 function hex(mask: number): string {
   return `0x${mask.toString(16)}`;
+}
+
+function limitText({ soft, hard }: { readonly soft: number; readonly hard: number }): string {
+  const shown = (limit: number) => (limit === Number.POSITIVE_INFINITY ? 'unlimited' : String(limit));
+  return soft === hard ? shown(soft) : `${shown(soft)}, at most ${shown(hard)}`;
+}
+
+function policyText(step: Extract<Step, { kind: 'scheduling' }>): string {
+  const details =
+    step.policy === 'deadline'
+      ? `${step.runtime / 1e6} ms by ${step.deadline / 1e6} ms of each ${step.period / 1e6} ms`
+      : step.priority > 0
+        ? `priority ${step.priority}`
+        : `nice ${step.nice}`;
+  return `${step.policy}, ${details}${step.resetOnFork ? ', not for its children' : ''}`;
 }
 
 function attributeNames(attributes: number): string {

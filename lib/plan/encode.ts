@@ -1,6 +1,7 @@
 /** Steps as the records that native/launcher/steps.c runs. The numbers are those of native/launcher/protocol.h. */
 
 import { none, RecordWriter } from '../launcher/wire.js';
+import { processorMask } from '../primitives/cgroup/cpuset.js';
 import { keptSlots, mountAttribute, type Slot, type Step } from './step.js';
 
 /** The op of each kind of step in enum step_op. */
@@ -44,11 +45,25 @@ export const stepOp = {
   closeRange: 39,
   unblockSignals: 40,
   exec: 41,
+  keepCapabilities: 29,
+  coreScheduling: 29,
+  affinity: 60,
+  ioPriority: 61,
+  personality: 62,
+  oomScoreAdjust: 63,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
 const AT_RECURSIVE = 0x8000;
+const PR_SET_KEEPCAPS = 8;
 const PR_SET_NO_NEW_PRIVS = 38;
+const PR_SCHED_CORE = 62;
+const PR_SCHED_CORE_CREATE = 1;
+const SCHED_FLAG_RESET_ON_FORK = 1;
+/** SCHED_… of sched(7), and IOPRIO_CLASS_… of ioprio_set(2). */
+const policyNumber = { other: 0, fifo: 1, rr: 2, batch: 3, idle: 5, deadline: 6 } as const;
+const ioClassNumber = { none: 0, realtime: 1, 'best-effort': 2, idle: 3 } as const;
+const ioClassShift = 13;
 const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
 const existing = { refuse: 0, replace: 1, keep: 2, kernel: 3 } as const;
 
@@ -174,13 +189,30 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'setUid':
       return writer.put(op, [step.uid]);
     case 'boundingSet':
-    case 'capabilities':
     case 'umask':
       return writer.put(op, [step.mask]);
+    case 'capabilities':
+      return writer.put(op, [step.effective, step.permitted, step.inheritable, step.ambient]);
+    case 'keepCapabilities':
+      return writer.put(op, [PR_SET_KEEPCAPS, 1, 0, 0, 0]);
+    case 'coreScheduling':
+      return writer.put(op, [PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, 0, 0]);
+    case 'affinity':
+      return writer.put(op, [], [step.processors === 'all' ? '' : processorMask(step.processors)]);
+    case 'scheduling': {
+      const { policy, nice, priority, runtime, deadline, period } = step;
+      const flags = step.resetOnFork ? SCHED_FLAG_RESET_ON_FORK : 0;
+      return writer.put(op, [policyNumber[policy], flags, nice, priority, runtime, deadline, period]);
+    }
+    case 'ioPriority':
+      return writer.put(op, [ioClassNumber[step.class] * 2 ** ioClassShift + step.level]);
+    case 'personality':
+    case 'oomScoreAdjust':
+      return writer.put(op, [step.value]);
     case 'noNewPrivs':
       return writer.put(op, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
     case 'rlimit':
-      return writer.put(op, [step.resource, step.soft, step.hard]);
+      return writer.put(op, [step.resource, ...[step.soft, step.hard].map((n) => (Number.isFinite(n) ? n : none))]);
     case 'seccomp':
       return writer.put(op, [], [step.program]);
     case 'stdio':
@@ -201,7 +233,6 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'verifyRoot':
     case 'loopbackUp':
     case 'sessionKeyring':
-    case 'scheduling':
     case 'setsid':
     case 'unblockSignals':
       return writer.put(op, []);

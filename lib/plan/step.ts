@@ -98,18 +98,49 @@ export type Step =
   | { readonly kind: 'setGid'; readonly gid: number }
   | { readonly kind: 'setUid'; readonly uid: number }
   | { readonly kind: 'boundingSet'; readonly mask: number }
-  | { readonly kind: 'capabilities'; readonly mask: number }
+  /** All but the bounding set: exactly these, read back. */
+  | {
+      readonly kind: 'capabilities';
+      readonly effective: number;
+      readonly permitted: number;
+      readonly inheritable: number;
+      readonly ambient: number;
+    }
+  /** Keep the permitted set over a change of user, until the program is executed. */
+  | { readonly kind: 'keepCapabilities' }
   | { readonly kind: 'noNewPrivs' }
   | { readonly kind: 'sessionKeyring' }
   | {
       readonly kind: 'rlimit';
       readonly resource: number;
       readonly name: string;
+      /** Infinity is RLIM_INFINITY. */
       readonly soft: number;
       readonly hard: number;
     }
   | { readonly kind: 'umask'; readonly mask: number }
-  | { readonly kind: 'scheduling' }
+  /** Times are nanoseconds. */
+  | {
+      readonly kind: 'scheduling';
+      readonly policy: 'other' | 'batch' | 'idle' | 'fifo' | 'rr' | 'deadline';
+      readonly nice: number;
+      readonly priority: number;
+      readonly runtime: number;
+      readonly deadline: number;
+      readonly period: number;
+      readonly resetOnFork: boolean;
+    }
+  /** A list of processors such as `0-1,3`, exactly; or all, which the cpuset cgroup narrows. */
+  | { readonly kind: 'affinity'; readonly processors: 'all' | (string & {}) }
+  | {
+      readonly kind: 'ioPriority';
+      readonly class: 'none' | 'realtime' | 'best-effort' | 'idle';
+      readonly level: number;
+    }
+  | { readonly kind: 'coreScheduling' }
+  | { readonly kind: 'personality'; readonly value: number }
+  /** Init gives it to the child as it is forked, or the process to itself; read back. */
+  | { readonly kind: 'oomScoreAdjust'; readonly value: number }
   | { readonly kind: 'seccomp'; readonly program: Uint8Array }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }
@@ -162,5 +193,6 @@ export const keptSlots: Readonly<Record<string, number>> = {
   devpts: 1001,
   proc: 1002,
   tty: 1003,
+  oomScore: 1004,
   userns: 1010,
 };

@@ -181,7 +181,10 @@ static void on_exec(struct message* message) {
     context.slots[i] = message->fds[i];
   long master = request.flags & EXEC_TTY ? open_terminal(&request) : -1;
   bool ready = !(request.flags & EXEC_TTY) || master >= 0;
+  int score_file = context.slots[SLOT_OOM_SCORE];
+  i64 score = lend_oom_score(request.steps, score_file);
   long pid = ready ? start_child(&request) : master;
+  restore_oom_score(score_file, score);
   for (int i = 0; i < message->nfds; i++)
     context.slots[i] = -1; // released with the message
   close_fd(&context.slots[SLOT_TTY]);
@@ -319,6 +322,8 @@ _Noreturn void init_main(int setup, const int* tasks, int ntasks) {
     joined = sys(write, tasks[i], "0", 1);
   sys(dup3, setup, SETUP_FD, O_CLOEXEC);
   sys(close_range, SETUP_FD + 1, ~0u, 0);
+  // While this is still the launcher's user, whose file it is; through the host's procfs, which it has until it pivots.
+  set_slot(&context, SLOT_OOM_SCORE, sys(openat, AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC, 0));
   u64 mask = (u64)1 << (SIGCHLD - 1);
   receive_plan(joined);
   close_plan_slots();

@@ -102,7 +102,19 @@ enum step_op {
   STEP_CLOSE_RANGE = 39,
   STEP_UNBLOCK_SIGNALS = 40,
   STEP_EXEC = 41,
+  STEP_AFFINITY = 60,
+  STEP_IO_PRIORITY = 61,
+  STEP_PERSONALITY = 62,
+  STEP_OOM_SCORE_ADJUST = 63,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.
-enum { SLOT_COUNT = 1024, SLOT_NULL = 1000, SLOT_PTMX = 1001, SLOT_PROC = 1002, SLOT_TTY = 1003, SLOT_USERNS = 1010 };
+enum {
+  SLOT_COUNT = 1024,
+  SLOT_NULL = 1000,
+  SLOT_PTMX = 1001,
+  SLOT_PROC = 1002,
+  SLOT_TTY = 1003,
+  SLOT_OOM_SCORE = 1004, // init's own oom_score_adj
+  SLOT_USERNS = 1010
+};

@@ -31,12 +31,12 @@ static const struct step_kind kinds[] = {
     [STEP_SET_GID] = {step_set_gid, 1, 0},
     [STEP_SET_UID] = {step_set_uid, 1, 0},
     [STEP_BOUNDING_SET] = {step_bounding_set, 1, 0},
-    [STEP_CAPABILITIES] = {step_capabilities, 1, 0},
+    [STEP_CAPABILITIES] = {step_capabilities, 4, 0},
     [STEP_PRCTL] = {step_prctl, 5, 0},
     [STEP_SESSION_KEYRING] = {step_session_keyring, 0, 0},
     [STEP_RLIMIT] = {step_rlimit, 3, 0},
     [STEP_UMASK] = {step_umask, 1, 0},
-    [STEP_SCHEDULING] = {step_scheduling, 0, 0},
+    [STEP_SCHEDULING] = {step_scheduling, 7, 0},
     [STEP_SECCOMP] = {step_seccomp, 0, 1},
     [STEP_STDIO] = {step_stdio, 3, 0},
     [STEP_SETSID] = {step_setsid, 0, 0},
@@ -44,6 +44,10 @@ static const struct step_kind kinds[] = {
     [STEP_CLOSE_RANGE] = {step_close_range, 1, 0},
     [STEP_UNBLOCK_SIGNALS] = {step_unblock_signals, 0, 0},
     [STEP_EXEC] = {step_exec, 2, 4},
+    [STEP_AFFINITY] = {step_affinity, 0, 1},
+    [STEP_IO_PRIORITY] = {step_io_priority, 1, 0},
+    [STEP_PERSONALITY] = {step_personality, 1, 0},
+    [STEP_OOM_SCORE_ADJUST] = {step_oom_score_adjust, 1, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {

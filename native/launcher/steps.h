@@ -44,7 +44,14 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_set_hostname, step_loopback_up,
     step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities, step_prctl,
     step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
-    step_controlling_tty, step_close_range, step_unblock_signals, step_exec;
+    step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
+    step_personality, step_oom_score_adjust;
+
+// Gives this process the score that one of these steps asks for, so that a child is forked with it. `fd` is its own
+// oom_score_adj; returns what it was, or NO_SCORE where no step asks.
+enum { NO_SCORE = -1001 };
+i64 lend_oom_score(const struct blob* steps, int fd);
+void restore_oom_score(int fd, i64 score);
 
 // A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.
 int slot_fd(const struct plan_context* context, u64 slot);

@@ -10,6 +10,8 @@ enum {
   PR_CAPBSET_READ = 23,
   PR_CAPBSET_DROP = 24,
   PR_CAP_AMBIENT = 47,
+  PR_CAP_AMBIENT_IS_SET = 1,
+  PR_CAP_AMBIENT_RAISE = 2,
   PR_CAP_AMBIENT_CLEAR_ALL = 4
 };
 enum { KEYCTL_JOIN_SESSION_KEYRING = 1, TIOCSCTTY = 0x540E };
@@ -108,21 +110,29 @@ long step_bounding_set(struct plan_context* context, const struct record* step) 
   return 0;
 }
 
-// ints: permitted and effective mask. Inheritable and ambient are emptied, always.
+// ints: effective, permitted, inheritable, ambient. Exactly these: what is not named is given up.
 long step_capabilities(struct plan_context* context, const struct record* step) {
-  u64 mask = step->ints[0];
+  const u64 *n = step->ints, ambient = n[3];
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2] = {
-      {.effective = (u32)mask, .permitted = (u32)mask},
-      {.effective = (u32)(mask >> 32), .permitted = (u32)(mask >> 32)},
+      {.effective = (u32)n[0], .permitted = (u32)n[1], .inheritable = (u32)n[2]},
+      {.effective = (u32)(n[0] >> 32), .permitted = (u32)(n[1] >> 32), .inheritable = (u32)(n[2] >> 32)},
   };
   long rc = sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (rc >= 0)
     rc = sys(capset, &header, data);
+  for (u64 cap = 0; cap < 64 && rc >= 0; cap++)
+    if (ambient >> cap & 1)
+      rc = sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
   struct __user_cap_data_struct now[2];
   if (rc >= 0)
     rc = sys(capget, &header, now);
-  if (rc >= 0 && (memcmp(data, now, sizeof data) != 0)) {
+  bool same = rc >= 0 && memcmp(data, now, sizeof data) == 0;
+  for (u64 cap = 0; cap < 64 && same; cap++) {
+    long raised = sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap, 0, 0);
+    same = raised == -EINVAL || raised == (long)(ambient >> cap & 1); // EINVAL: the kernel has no such capability
+  }
+  if (rc >= 0 && !same) {
     explain(context, DETAIL_NOT_APPLIED, "capabilities");
     return -EPERM;
   }
@@ -142,28 +152,10 @@ long step_session_keyring(struct plan_context* context, const struct record* ste
   return rc == -ENOSYS ? 0 : rc;
 }
 
-// ints: resource, soft, hard
-long step_rlimit(struct plan_context* context, const struct record* step) {
-  (void)context;
-  u64 limit[2] = {step->ints[1], step->ints[2]};
-  return sys(prlimit64, 0, step->ints[0], limit, 0);
-}
-
 long step_umask(struct plan_context* context, const struct record* step) {
   (void)context;
   sys(umask, step->ints[0]);
   return 0;
-}
-
-// The normal policy, which the launcher has left, and all processors; the cpuset cgroup narrows this to what is allowed
-// (sched(7), sched_setaffinity(2)).
-long step_scheduling(struct plan_context* context, const struct record* step) {
-  (void)context, (void)step;
-  int priority = 0;
-  long rc = sys(sched_setscheduler, 0, 0 /* SCHED_OTHER */, &priority);
-  u64 all[128];
-  memset(all, 0xff, sizeof all);
-  return rc < 0 ? rc : sys(sched_setaffinity, 0, sizeof all, all);
 }
 
 // The last thing before exec: no_new_privs is already on, and from here on only what the filter allows can be called.

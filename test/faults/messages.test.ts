@@ -66,12 +66,21 @@ describe('messages', () => {
     expect(Object.fromEntries(flags)).toEqual(execFlag);
     expect(Object.fromEntries(enumeration('steps.h', 'DETAIL_'))).toEqual(detail);
     const slots = enumeration('protocol.h', 'SLOT_');
-    const kept = { null: 'NULL', devpts: 'PTMX', proc: 'PROC', tty: 'TTY', userns: 'USERNS' } as const;
+    const kept = {
+      null: 'NULL',
+      devpts: 'PTMX',
+      proc: 'PROC',
+      tty: 'TTY',
+      oomScore: 'OOM_SCORE',
+      userns: 'USERNS',
+    } as const;
     for (const [name, slot] of Object.entries(kept)) expect(slots.get(slot), name).toBe(keptSlots[name]);
     const steps = enumeration('protocol.h', 'STEP_');
     const renamed: Partial<Record<string, string>> = {
       fsconfigCreate: 'FSCONFIG',
       noNewPrivs: 'PRCTL',
+      keepCapabilities: 'PRCTL',
+      coreScheduling: 'PRCTL',
       writeKernelFile: 'WRITE_FILE',
     };
     for (const [kind, op] of Object.entries(stepOp)) {

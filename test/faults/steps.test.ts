@@ -78,10 +78,19 @@ describe('faults', () => {
   it('E7, F9: a drop of privilege or a filter that cannot be applied stops the start', async (context) => {
     needsRoot(context);
     const all = await steps('process');
+    const capabilities = (sets: object): Step => ({
+      kind: 'capabilities',
+      effective: 0,
+      permitted: 0,
+      inheritable: 0,
+      ambient: 0,
+      ...sets,
+    });
     const at = (kind: Step['kind']) => all.findIndex((step) => step.kind === kind);
     const cases: [PlanPart, number, Step][] = [
       // A mask that the user does not have: the kernel refuses it.
-      ['process', at('capabilities'), { kind: 'capabilities', mask: 2 ** 21 }],
+      ['process', at('capabilities'), capabilities({ effective: 2 ** 21, permitted: 2 ** 21 })],
+      ['process', at('capabilities'), capabilities({ ambient: 1 })],
       // Ids that are not mapped.
       ['process', at('setUid'), { kind: 'setUid', uid: 70_000 }],
       ['process', at('setGid'), { kind: 'setGid', gid: 70_000 }],

@@ -2,14 +2,22 @@
 
 import type { Step } from '../../plan/step.js';
 import type { Capabilities } from '../../primitives/capabilities.js';
+import {
+  type CapabilitySets,
+  type CapabilitySettings,
+  completeCapabilities,
+} from '../../process/attributes/capabilities.js';
+import type { AttributeSettings } from '../../process/attributes/settings.js';
+import { attributeSteps } from '../../process/attributes/steps.js';
 
 /** What is the same for every process of a container, frozen when the container is made and kept in host memory (F9). */
 export interface ProcessProfile {
+  /** All that a program may have; init's bounding set. */
   readonly capabilities: Capabilities;
   /** Programs of the filters, in the order they are loaded. */
   readonly filters: readonly Uint8Array[];
-  readonly openFiles: number;
-  readonly fileSize: number | undefined;
+  /** What holds for a program that has none of its own. */
+  readonly attributes: AttributeSettings;
   /** With a single id map there is no other group than one's own, and setgroups(2) is switched off. */
   readonly setGroups: boolean;
 }
@@ -24,6 +32,9 @@ export interface ProcessIdentity {
 export interface ProcessInput {
   readonly profile: ProcessProfile;
   readonly identity: ProcessIdentity;
+  /** The container's, with its own laid over them. */
+  readonly attributes: AttributeSettings;
+  readonly capabilities: CapabilitySettings;
   readonly argv: readonly string[];
   readonly env: readonly (readonly [string, string])[];
   readonly cwd: string;
@@ -34,44 +45,57 @@ export interface ProcessInput {
   readonly stderr: string;
 }
 
-const resource = { FSIZE: 1, CORE: 4, NOFILE: 7 } as const;
 const firstOther = 3;
 
 /**
- * The order matters: limits need privileges, so they come before the ids change; the ids change before the capabilities,
- * as a change of user empties them (the bounding set is init's, and exact already); no_new_privs before the filter, which needs it; the filter last,
- * since from there on only what it allows can be called (security rules 20 to 25).
+ * The order matters: scheduling and limits may need privileges, so they come before the ids change; the ids change before
+ * the capabilities, as a change of user empties them (the bounding set is init's, and a program's own is dropped from it);
+ * no_new_privs before the filter, which needs it; the filter last, since from there on only what it allows can be called
+ * (security rules 20 to 25).
  */
 export function compileProcess(input: ProcessInput): Step[] {
   const { profile, identity } = input;
-  const root = identity.uid === 0;
-  const mask = Number(profile.capabilities.mask);
+  const attributes = attributeSteps(input.attributes);
+  const sets = completeCapabilities(input.capabilities, identity.uid, profile.capabilities);
   const steps: Step[] = [{ kind: 'unblockSignals' }, { kind: 'setsid' }];
   if (input.tty) steps.push({ kind: 'controllingTty', slot: 'tty' });
   steps.push(
     { kind: 'stdio', stdin: input.stdin, stdout: input.stdout, stderr: input.stderr },
     { kind: 'sessionKeyring' },
     { kind: 'umask', mask: 0o022 },
-    { kind: 'scheduling' },
-    { kind: 'rlimit', resource: resource.NOFILE, name: 'NOFILE', soft: profile.openFiles, hard: profile.openFiles },
-    { kind: 'rlimit', resource: resource.CORE, name: 'CORE', soft: 0, hard: 0 },
+    ...attributes.beforeIds,
   );
-  if (profile.fileSize !== undefined) {
-    const size = profile.fileSize;
-    steps.push({ kind: 'rlimit', resource: resource.FSIZE, name: 'FSIZE', soft: size, hard: size });
-  }
+  // While there is CAP_SETPCAP to drop them with.
+  if (!sets.bounding.equals(profile.capabilities)) steps.push(boundingStep(sets));
+  if (sets.permitted.size > 0 && identity.uid !== 0) steps.push({ kind: 'keepCapabilities' });
   if (profile.setGroups) steps.push({ kind: 'setGroups', groups: identity.groups });
   steps.push(
     { kind: 'setGid', gid: identity.gid },
     { kind: 'setUid', uid: identity.uid },
-    { kind: 'capabilities', mask: root ? mask : 0 },
+    capabilitiesStep(sets),
     { kind: 'changeDirectory', path: input.cwd },
     { kind: 'noNewPrivs' },
+    ...attributes.beforeClose,
     { kind: 'closeRange', first: firstOther },
+    ...attributes.last,
     ...profile.filters.map((program): Step => ({ kind: 'seccomp', program })),
     executeStep(input),
   );
   return steps;
+}
+
+function boundingStep({ bounding }: CapabilitySets): Step {
+  return { kind: 'boundingSet', mask: Number(bounding.mask) };
+}
+
+function capabilitiesStep(sets: CapabilitySets): Step {
+  return {
+    kind: 'capabilities',
+    effective: Number(sets.effective.mask),
+    permitted: Number(sets.permitted.mask),
+    inheritable: Number(sets.inheritable.mask),
+    ambient: Number(sets.ambient.mask),
+  };
 }
 
 function executeStep({ argv, env }: ProcessInput): Step {

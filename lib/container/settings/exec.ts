@@ -3,6 +3,8 @@
 import { constants } from 'node:buffer';
 import type { Readable, Writable } from 'node:stream';
 import { OptionError } from '../../errors.js';
+import { type CapabilitySettings, readCapabilitySets } from '../../process/attributes/capabilities.js';
+import { type AttributeSettings, attributeKeys, readAttributes } from '../../process/attributes/settings.js';
 import { parseDuration, parseSize } from '../../units.js';
 import { readWorkingDirectory } from './paths.js';
 import {
@@ -51,6 +53,8 @@ export interface ExecSettings {
   readonly timeout?: number;
   readonly signal?: AbortSignal;
   readonly check: boolean;
+  readonly attributes: AttributeSettings;
+  readonly capabilities: CapabilitySettings;
 }
 
 export const execKeys = [
@@ -67,6 +71,8 @@ export const execKeys = [
   'timeout',
   'signal',
   'check',
+  'capabilities',
+  ...attributeKeys,
 ] as const;
 
 /** What a tty has when nothing is said. */
@@ -101,6 +107,8 @@ export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSetting
     encoding: encoding === undefined ? 'utf8' : readChoice(encoding, 'encoding', ['utf8', 'buffer']),
     env: readEnv(fields.env, 'env'),
     check: readBoolean(fields.check, 'check', false),
+    attributes: readAttributes(fields, 'container'),
+    capabilities: readCapabilitySets(fields.capabilities, 'capabilities'),
     ...(maxOutput === undefined ? {} : { maxOutput: parseSize(maxOutput, 'maxOutput', { min: 1 }) }),
     ...(tty === undefined ? {} : { tty }),
     ...(user === undefined ? {} : { user: readUser(user, 'user') }),

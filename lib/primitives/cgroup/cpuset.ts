@@ -26,6 +26,17 @@ export function parseCpuset(text: unknown, option = 'limits.cpuset'): string {
   return spans.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)).join(',');
 }
 
+/** The list as sched_setaffinity(2) takes it: bit _n_ is processor _n_, in whole 64-bit words. */
+export function processorMask(list: string): Buffer {
+  const spans = parseSpans(list) ?? [];
+  const words = Math.ceil(((spans.at(-1)?.last ?? 0) + 1) / 64);
+  const mask = Buffer.alloc(words * 8);
+  for (const { first, last } of spans) {
+    for (let cpu = first; cpu <= last; cpu++) mask[cpu >> 3] = (mask[cpu >> 3] ?? 0) | (1 << (cpu & 7));
+  }
+  return mask;
+}
+
 /** The part of `wanted` that `available` lacks, in canonical form; empty when it lacks nothing or a list is unreadable. */
 export function missingProcessors(wanted: string, available: string): string {
   const has = parseSpans(available);

@@ -28,6 +28,8 @@ describe('the numbers of the protocol', () => {
     const calls: Readonly<Record<string, string>> = {
       fsconfigCreate: 'FSCONFIG',
       noNewPrivs: 'PRCTL',
+      keepCapabilities: 'PRCTL',
+      coreScheduling: 'PRCTL',
       writeKernelFile: 'WRITE_FILE',
     };
     const constant = (kind: string) => calls[kind] ?? kind.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();

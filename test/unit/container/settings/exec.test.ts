@@ -14,6 +14,8 @@ describe('the settings of a process', () => {
       encoding: 'utf8',
       env: [],
       check: false,
+      attributes: { rlimits: {}, scheduling: {} },
+      capabilities: {},
     });
   });
 

@@ -166,6 +166,8 @@ describe('K7: options are copied once', () => {
       limits: { io: [{ device: '8:0', readBps: 1 }] },
       image: { rootfs: '/r' },
       storage: {},
+      rlimits: { stack: { soft: 1, hard: 2 } },
+      scheduling: { nice: 1, io: { class: 'idle' } },
     });
     const queue: unknown[] = [settings, parseRunOptions({ env: { A: 'b' }, tty: true, stdin: 'x' })];
     for (const value of queue) {
