@@ -28,6 +28,7 @@ export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export type { ContainerStats } from './primitives/cgroup/index.js';
+export { IdMap, type IdMaps, type IdRange } from './primitives/id-map.js';
 export type { Resource } from './primitives/rlimits.js';
 export type {
   SeccompArchitecture,

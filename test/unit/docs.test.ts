@@ -35,7 +35,7 @@ function blocksOf(path: string, text: string): Block[] {
 function docstringBlocks(path: string): Block[] {
   const text = readFileSync(join(root, path), 'utf8').replace(/^ *\* ?/gm, '');
   return blocksOf(path, text).map(({ name, code }) => {
-    const known = "import { Capabilities, Container } from 'tscontain';\n";
+    const known = "import { Capabilities, Container, IdMap } from 'tscontain';\n";
     return { name, code: code.includes("from 'tscontain'") ? code : known + code };
   });
 }
