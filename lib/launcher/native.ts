@@ -40,6 +40,11 @@ export interface Addon {
   connect(): Descriptor;
   pipe(): [Descriptor, Descriptor];
   socketPair(): [Descriptor, Descriptor];
+  /** Extended attributes: of a path, whose last component is not followed, or of a descriptor. See lib/primitives/xattr.ts. */
+  getXattr(file: Buffer | Descriptor, name: string): Buffer | undefined;
+  listXattr(file: Buffer | Descriptor): Buffer;
+  setXattr(file: Buffer | Descriptor, name: string, value: Uint8Array, flags: number): void;
+  removeXattr(file: Buffer | Descriptor, name: string): boolean;
   readonly Channel: new (
     descriptor: Descriptor,
     onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,

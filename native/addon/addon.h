@@ -9,6 +9,7 @@ namespace tscontain {
 Napi::Object InitDescriptor(Napi::Env env, Napi::Object exports);
 Napi::Object InitChannel(Napi::Env env, Napi::Object exports);
 Napi::Object InitStream(Napi::Env env, Napi::Object exports);
+Napi::Object InitXattr(Napi::Env env, Napi::Object exports);
 Napi::Object InitSpawn(Napi::Env env, Napi::Object exports);
 
 // Throws a JavaScript Error with `syscall` and `errno` for lib/launcher/native.ts to translate.
