@@ -30,12 +30,29 @@ export { Capabilities, type Capability, type CapabilityName } from './primitives
 export type { ContainerStats } from './primitives/cgroup/index.js';
 export { IdMap, type IdMaps, type IdRange } from './primitives/id-map.js';
 export type { Resource } from './primitives/rlimits.js';
-export type {
-  SeccompArchitecture,
-  SeccompArgument,
-  SeccompCondition,
-  SeccompProfile,
-  SeccompRule,
+export {
+  type DeniedCall,
+  Seccomp,
+  type SeccompAction,
+  type SeccompAnswer,
+  type SeccompArch,
+  type SeccompArchitecture,
+  type SeccompArgument,
+  type SeccompCompileOptions,
+  type SeccompCondition,
+  type SeccompDecision,
+  SeccompFilter,
+  type SeccompFlag,
+  type SeccompHandler,
+  type SeccompOp,
+  type SeccompOutcome,
+  type SeccompProfile,
+  type SeccompRule,
+  type SeccompVerdict,
+  type SimulatedArchitecture,
+  type SimulateOptions,
+  type SystemCall,
+  type SystemCallFacts,
 } from './primitives/seccomp/index.js';
 export type * from './process/attributes/options.js';
 export type { Duration, Size } from './units.js';

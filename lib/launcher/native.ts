@@ -36,6 +36,25 @@ export interface NativeStream {
   close(): void;
 }
 
+/**
+ * The listener of a seccomp filter on the event loop. Ids are 64-bit numbers that the kernel gives to waiting calls. Does not
+ * keep the process alive.
+ */
+export interface NativeSeccompListener {
+  /** The bytes of a `struct seccomp_notif`; undefined when there is none now, null when nothing is filtered any more. */
+  receive(): Buffer | undefined | null;
+  /** Answers a call: 0, or the errno (ENOENT when it does not wait any more). `error` is positive, 0 for none. */
+  send(id: bigint, value: bigint, error: number, proceed: boolean): number;
+  valid(id: bigint): boolean;
+  /** The number of the descriptor over there, or the negative errno; `target` -1 is the lowest free one. */
+  addFd(id: bigint, source: number, target: number, closeOnExec: boolean, send: boolean): number;
+  /** Memory of the caller, maybe less than was asked for; the negative errno where none could be read. */
+  read(id: bigint, pid: number, address: bigint, length: number): Buffer | number;
+  /** How many bytes were written, or the negative errno. */
+  write(id: bigint, pid: number, address: bigint, bytes: Uint8Array): number;
+  close(): void;
+}
+
 export interface Addon {
   connect(): Descriptor;
   pipe(): [Descriptor, Descriptor];
@@ -50,6 +69,7 @@ export interface Addon {
     onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,
     onEnd: (errno: number) => void,
   ) => NativeChannel;
+  readonly SeccompListener: new (descriptor: Descriptor, onReady: () => void) => NativeSeccompListener;
   readonly Stream: new (descriptor: Descriptor, onReadable: () => void, onWritable: () => void) => NativeStream;
 }
 

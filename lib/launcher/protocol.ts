@@ -24,6 +24,7 @@ export const message = {
   EXEC_FAILED: 63,
   EXITED: 64,
   FILE_REPLY: 65,
+  LISTENER: 70,
 } as const;
 
 /** Where in the launcher a creation failed. */

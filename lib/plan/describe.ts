@@ -134,7 +134,10 @@ export function describeStep(step: Step): StepDescription {
         manual: 'proc_pid_oom_score_adj(5)',
       };
     case 'seccomp':
-      return page('seccomp', `filter system calls (${step.program.byteLength / 8} instructions)`);
+      return page(
+        'seccomp',
+        `filter system calls (${step.program.byteLength / 8} instructions)${step.listener === undefined ? '' : ', some decided by a handler'}`,
+      );
     case 'stdio':
       return { ...page('dup3', `standard streams: ${step.stdin}, ${step.stdout}, ${step.stderr}`), manual: 'dup(2)' };
     case 'setsid':
@@ -142,7 +145,10 @@ export function describeStep(step: Step): StepDescription {
     case 'controllingTty':
       return { ...page('ioctl', 'take the terminal as the controlling one'), manual: 'TIOCSCTTY(2const)' };
     case 'closeRange':
-      return page('close_range', `close every descriptor from ${step.first} on`);
+      return page(
+        'close_range',
+        `close every descriptor from ${step.first} on${step.keep === undefined ? '' : `, but the ${step.keep}`}`,
+      );
     case 'unblockSignals':
       return { ...page('rt_sigprocmask', 'block no signal (each is at its default)'), manual: 'sigprocmask(2)' };
     case 'changeDirectory':

@@ -214,13 +214,13 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'rlimit':
       return writer.put(op, [step.resource, ...[step.soft, step.hard].map((n) => (Number.isFinite(n) ? n : none))]);
     case 'seccomp':
-      return writer.put(op, [], [step.program]);
+      return writer.put(op, [step.flags ?? 0, slots.of(step.listener ?? null)], [step.program]);
     case 'stdio':
       return writer.put(op, [slots.of(step.stdin), slots.of(step.stdout), slots.of(step.stderr)]);
     case 'controllingTty':
       return writer.put(op, [slots.of(step.slot)]);
     case 'closeRange':
-      return writer.put(op, [step.first]);
+      return writer.put(op, [step.first, slots.of(step.keep ?? null)]);
     case 'changeDirectory':
       return writer.put(op, [0], [step.path]);
     case 'exec': {

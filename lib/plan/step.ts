@@ -141,11 +141,19 @@ export type Step =
   | { readonly kind: 'personality'; readonly value: number }
   /** Init gives it to the child as it is forked, or the process to itself; read back. */
   | { readonly kind: 'oomScoreAdjust'; readonly value: number }
-  | { readonly kind: 'seccomp'; readonly program: Uint8Array }
+  | {
+      readonly kind: 'seccomp';
+      readonly program: Uint8Array;
+      /** SECCOMP_FILTER_FLAG_* of seccomp(2). */
+      readonly flags?: number;
+      /** The socket that the filter's listener is sent over, where calls are decided by a handler. */
+      readonly listener?: Slot;
+    }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }
   | { readonly kind: 'controllingTty'; readonly slot: Slot }
-  | { readonly kind: 'closeRange'; readonly first: number }
+  /** All from `first` on, but for one that moves to `first` and is closed by the exec. */
+  | { readonly kind: 'closeRange'; readonly first: number; readonly keep?: Slot }
   | { readonly kind: 'unblockSignals' }
   | { readonly kind: 'changeDirectory'; readonly path: string }
   | {

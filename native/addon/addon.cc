@@ -17,6 +17,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitDescriptor(env, exports);
   InitChannel(env, exports);
   InitStream(env, exports);
+  InitSeccomp(env, exports);
   InitXattr(env, exports);
   return InitSpawn(env, exports);
 }

@@ -43,6 +43,9 @@ enum message_op {
   MSG_EXEC_FAILED = 63, // ints: exec, step, errno, detail; blobs: text
   MSG_EXITED = 64,      // ints: exec, wait status, user µs, system µs, maxrss KiB, in blocks, out blocks
   MSG_FILE_REPLY = 65,  // ints: request, errno, more, values…; blobs: data
+
+  // a starting program to Node, on a socket of its own
+  MSG_LISTENER = 70, // fd: the listener of its seccomp filter
 };
 
 // Where in the launcher a creation failed.

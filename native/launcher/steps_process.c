@@ -2,8 +2,6 @@
 // kernel accepted but did not apply must stop the start (security rules 20 to 25).
 #include "steps.h"
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 
 enum {
   PR_SET_DUMPABLE = 4,
@@ -158,16 +156,6 @@ long step_umask(struct plan_context* context, const struct record* step) {
   return 0;
 }
 
-// The last thing before exec: no_new_privs is already on, and from here on only what the filter allows can be called.
-long step_seccomp(struct plan_context* context, const struct record* step) {
-  (void)context;
-  const struct blob* program = &step->blobs[0];
-  if (program->length == 0 || program->length % 8 || program->length / 8 > BPF_MAXINSNS)
-    return -EINVAL;
-  struct sock_fprog filter = {.len = (u16)(program->length / 8), .filter = (struct sock_filter*)program->data};
-  return sys(seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
-}
-
 // ints: slots of stdin, stdout, stderr; all ones is the private null device
 long step_stdio(struct plan_context* context, const struct record* step) {
   for (int target = 0; target < 3; target++) {
@@ -192,10 +180,22 @@ long step_controlling_tty(struct plan_context* context, const struct record* ste
   return fd < 0 ? -EBADF : sys(ioctl, fd, TIOCSCTTY, 0);
 }
 
-// ints: the first descriptor to close
+// ints: the first descriptor to close, the slot of one that moves there and stays (all ones: none)
 long step_close_range(struct plan_context* context, const struct record* step) {
-  (void)context;
-  return sys(close_range, step->ints[0], ~0u, 0);
+  u64 first = step->ints[0];
+  if (step->ints[1] == ~(u64)0)
+    return sys(close_range, first, ~0u, 0);
+  int kept = slot_fd(context, step->ints[1]);
+  if (kept < 0)
+    return -EBADF;
+  if ((u64)kept != first) {
+    long rc = sys(dup3, kept, first, O_CLOEXEC);
+    if (rc < 0)
+      return rc;
+  }
+  // The slots are init's memory, which is borrowed; init forgets this one itself.
+  context->slots[step->ints[1]] = (int)first;
+  return sys(close_range, first + 1, ~0u, 0);
 }
 
 // The launcher has set every signal to its default, and init has no handler; what is left is what init blocks.

@@ -31,11 +31,23 @@ function blocksOf(path: string, text: string): Block[] {
   }));
 }
 
+/** What lib/index.ts exports by name, as an import has to say it. */
+const exported = [
+  ...readFileSync(join(root, 'lib/index.ts'), 'utf8').matchAll(/^export (type )?\{([^}]*)\}/gm),
+].flatMap(([, type = '', names = '']) =>
+  names
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '')
+    .map((name) => (name.startsWith('type ') ? name : `${type}${name}`)),
+);
+
 /** A docstring's example stands in a scope where everything that the package exports is known. */
 function docstringBlocks(path: string): Block[] {
   const text = readFileSync(join(root, path), 'utf8').replace(/^ *\* ?/gm, '');
   return blocksOf(path, text).map(({ name, code }) => {
-    const known = "import { Capabilities, Container, IdMap } from 'tscontain';\n";
+    const used = exported.filter((name) => new RegExp(`\\b${name.replace('type ', '')}\\b`).test(code));
+    const known = `import { ${used.join(', ')} } from 'tscontain';\n`;
     return { name, code: code.includes("from 'tscontain'") ? code : known + code };
   });
 }

@@ -55,14 +55,9 @@ export class Assembler {
     return this.#push({ code: opcode.and, jt: 0, jf: 0, k: mask });
   }
 
-  /** How many instructions there are. */
-  get length(): number {
-    return this.#reversed.length;
-  }
-
-  /** The program in the order of execution. */
+  /** The program in the order of execution, without what nothing leads to. */
   finish(): Instruction[] {
-    return this.#reversed.toReversed();
+    return withoutUnreachable(this.#reversed.toReversed());
   }
 
   /** Somewhere near that leads to `target`: a copy if it is a return, since that costs no second jump. */
@@ -83,4 +78,32 @@ export class Assembler {
   #push(instruction: Instruction): Position {
     return this.#reversed.push(instruction) - 1;
   }
+}
+
+/** Jumps lead forward, so one pass sees every way to an instruction before the instruction itself; distances only shrink. */
+function withoutUnreachable(program: readonly Instruction[]): Instruction[] {
+  const reached = new Set([0]);
+  for (const [at, instruction] of program.entries()) {
+    if (reached.has(at)) for (const next of successors(instruction, at)) reached.add(next);
+  }
+  // kept[at]: how many of those before `at` stay.
+  const kept = [0];
+  for (const at of program.keys()) kept.push((kept[at] ?? 0) + (reached.has(at) ? 1 : 0));
+  const distance = (at: number, jump: number) => (kept[at + 1 + jump] ?? 0) - (kept[at + 1] ?? 0);
+  return program.flatMap((instruction, at) => {
+    if (!reached.has(at)) return [];
+    if (instruction.code === opcode.jump) return [{ ...instruction, k: distance(at, instruction.k) }];
+    if (!isConditional(instruction)) return [instruction];
+    return [{ ...instruction, jt: distance(at, instruction.jt), jf: distance(at, instruction.jf) }];
+  });
+}
+
+function successors(instruction: Instruction, at: number): number[] {
+  if (instruction.code === opcode.return) return [];
+  if (instruction.code === opcode.jump) return [at + 1 + instruction.k];
+  return isConditional(instruction) ? [at + 1 + instruction.jt, at + 1 + instruction.jf] : [at + 1];
+}
+
+function isConditional({ code }: Instruction): boolean {
+  return code === opcode.jumpIfEqual || code === opcode.jumpIfGreater || code === opcode.jumpIfGreaterOrEqual;
 }

@@ -2,8 +2,9 @@
  * From a profile to the BPF program that the kernel runs before every system call:
  *
  * 1. the architecture, before anything else, since numbers mean nothing without it;
- * 2. a balanced tree over ranges of numbers with the same verdict: some nine comparisons instead of one for each name;
- * 3. at its leaves an answer, or tests of the arguments.
+ * 2. a tree over ranges of numbers with the same verdict, balanced by how often each is expected to be asked for: a handful
+ *    of comparisons instead of one for each name (tree.ts);
+ * 3. at its leaves an answer, or tests of the arguments (tests.ts).
  *
  * Since 5.11 the kernel runs a new filter once for every number in advance, and never again for those that it allows
  * whatever the arguments (seccomp_cache_prepare). It only follows the few instructions used here.
@@ -11,21 +12,15 @@
 
 import { OptionError } from '../../errors.js';
 import { returnEnosys, returnKillProcess } from './action.js';
-import { Assembler, type Position } from './assembler.js';
+import { Assembler } from './assembler.js';
 import { auditArch, dataOffset, encode, maxInstructions, opcode } from './bpf.js';
 import { isValidated, type SeccompProfile, validateProfile } from './profile.js';
-import { checkTarget, resolve, type SeccompTarget, type Test, type Verdict } from './resolve.js';
+import { checkTarget, resolve, type SeccompTarget, type Verdict } from './resolve.js';
 import { maxKnown, syscallName } from './syscalls.js';
+import { type Range, weigh, writeTree } from './tree.js';
 
 /** What a filter is compiled for: the architecture, the container's bounding set, and the kernel's version. */
 export type CompileOptions = SeccompTarget;
-
-/** Numbers from `start` up to the next range. */
-interface Range {
-  readonly start: number;
-  readonly verdict: Verdict;
-  readonly key: string;
-}
 
 /**
  * Compiles a profile to `struct sock_filter` bytes, eight for each instruction.
@@ -33,14 +28,13 @@ interface Range {
  * Besides the profile's own rules: calls of a foreign architecture kill the process; numbers that no kernel known here has
  * (gaps in the table, above its end, the x32 ABI) fail with ENOSYS, whatever the default action.
  * @throws OptionError for a profile that is not valid, or needs more than the kernel's 4096 instructions
- * @throws UnsupportedError for actions that need a supervisor
  * @see https://man7.org/linux/man-pages/man2/seccomp.2.html
  */
 export function compileSeccomp(profile: SeccompProfile, options: CompileOptions): Uint8Array {
   checkTarget(options);
   const ranges = rangesOf(validateProfile(profile), options);
   const assembler = new Assembler();
-  const tree = writeTree(assembler, ranges, 0, ranges.length, new Map());
+  const tree = writeTree(assembler, ranges);
   const start = assembler.load(dataOffset.nr, tree);
   // A foreign architecture is killed and not refused with an errno: a number it returns from means another call there, so
   // a program that went on would run with every one of its calls failing, its exit among them. No honest program gets
@@ -48,11 +42,12 @@ export function compileSeccomp(profile: SeccompProfile, options: CompileOptions)
   const foreign = assembler.return(returnKillProcess);
   const native = assembler.compare(opcode.jumpIfEqual, auditArch[options.arch], start, foreign);
   assembler.load(dataOffset.arch, native);
-  if (assembler.length > maxInstructions) {
+  const program = assembler.finish();
+  if (program.length > maxInstructions) {
     const expected = `a profile that compiles to at most ${maxInstructions} instructions`;
-    throw new OptionError('seccomp', expected, assembler.length);
+    throw new OptionError('seccomp', expected, program.length);
   }
-  return encode(assembler.finish());
+  return encode(program);
 }
 
 const cache = new WeakMap<SeccompProfile, Map<string, Uint8Array>>();
@@ -86,7 +81,10 @@ function rangesOf(profile: SeccompProfile, target: SeccompTarget): Range[] {
   const ranges: Range[] = [];
   const add = (start: number, verdict: Verdict): void => {
     const key = keyOf(verdict);
-    if (ranges.at(-1)?.key !== key) ranges.push({ start, verdict, key });
+    const weight = weigh(verdict, start, target);
+    const last = ranges.at(-1);
+    if (last?.key === key) last.weight += weight;
+    else ranges.push({ start, verdict, key, weight });
   };
   const end = maxKnown(target.arch) + 1;
   for (let number = 0; number < end; number++) {
@@ -105,66 +103,4 @@ function keyOf({ cases, otherwise }: Verdict): string {
     ({ tests, answer }) => `${tests.map((test) => Object.values(test).join()).join('&')}:${answer}`,
   );
   return `${texts.join('|')}|${otherwise}`;
-}
-
-function writeTree(
-  assembler: Assembler,
-  ranges: readonly Range[],
-  from: number,
-  to: number,
-  leaves: Map<string, Position>,
-): Position {
-  const middle = (from + to) >> 1;
-  const range = ranges[middle];
-  if (!range) throw new RangeError(`no range ${middle} of ${ranges.length}`);
-  if (to - from === 1) return writeLeaf(assembler, range, leaves);
-  const upper = writeTree(assembler, ranges, middle, to, leaves);
-  const lower = writeTree(assembler, ranges, from, middle, leaves);
-  return assembler.compare(opcode.jumpIfGreaterOrEqual, range.start, upper, lower);
-}
-
-function writeLeaf(assembler: Assembler, { verdict, key }: Range, leaves: Map<string, Position>): Position {
-  if (verdict.cases.length === 0) return assembler.return(verdict.otherwise);
-  const known = leaves.get(key);
-  if (known !== undefined) return known;
-  let next = assembler.return(verdict.otherwise);
-  for (const { tests, answer } of verdict.cases.toReversed()) {
-    let success = assembler.return(answer);
-    for (const test of tests.toReversed()) success = writeTest(assembler, test, success, next);
-    next = success;
-  }
-  leaves.set(key, next);
-  return next;
-}
-
-/** A 64-bit test with 32-bit registers: the upper half decides, unless it is equal. */
-function writeTest(assembler: Assembler, test: Test, success: Position, failure: Position): Position {
-  const [then, otherwise] = test.negated ? [failure, success] : [success, failure];
-  const low = writeHalf(assembler, test, dataOffset.low(test.index), 0n, lowComparison[test.relation], then, otherwise);
-  if (test.mask >> 32n === 0n && test.value >> 32n === 0n) return low;
-  const high = dataOffset.high(test.index);
-  if (test.relation === 'equal') return writeHalf(assembler, test, high, 32n, opcode.jumpIfEqual, low, otherwise);
-  const upper = Number(test.value >> 32n);
-  const unlessEqual = assembler.compare(opcode.jumpIfEqual, upper, low, otherwise);
-  return assembler.load(high, assembler.compare(opcode.jumpIfGreater, upper, then, unlessEqual));
-}
-
-const lowComparison = {
-  equal: opcode.jumpIfEqual,
-  greater: opcode.jumpIfGreater,
-  greaterOrEqual: opcode.jumpIfGreaterOrEqual,
-} as const;
-
-function writeHalf(
-  assembler: Assembler,
-  test: Test,
-  offset: number,
-  shift: bigint,
-  code: Parameters<Assembler['compare']>[0],
-  then: Position,
-  otherwise: Position,
-): Position {
-  const mask = Number((test.mask >> shift) & 0xffff_ffffn);
-  const comparison = assembler.compare(code, Number((test.value >> shift) & 0xffff_ffffn), then, otherwise);
-  return assembler.load(offset, mask === 0xffff_ffff ? comparison : assembler.and(mask, comparison));
 }

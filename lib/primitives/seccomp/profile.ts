@@ -7,6 +7,7 @@ import { OptionError, UnsupportedError } from '../../errors.js';
 import { Capabilities, type Capability } from '../capabilities.js';
 import { actionNames, isAction, type SeccompAction, takesErrno } from './action.js';
 import { isNarrowArgument } from './arguments.js';
+import { readFlag, type SeccompFlag } from './flags.js';
 import { isSyscallName } from './syscalls.js';
 
 const ops = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'] as const;
@@ -58,6 +59,12 @@ export interface SeccompProfile {
   readonly defaultErrnoRet?: number | undefined;
   readonly architectures?: readonly string[] | undefined;
   readonly archMap?: readonly SeccompArchitecture[] | undefined;
+  /**
+   * `LOG`: the kernel's audit log has every answer but ALLOW that `actions_logged` names. `SPEC_ALLOW`: no protection from
+   * speculative store bypass, a relaxation. The other two change nothing: a filter is loaded on the one thread there is, and
+   * a call that a handler has seen is always waited for, where the kernel can (5.19).
+   */
+  readonly flags?: readonly SeccompFlag[] | undefined;
   readonly syscalls?: readonly SeccompRule[] | undefined;
 }
 
@@ -86,12 +93,12 @@ export function isValidated(profile: SeccompProfile): boolean {
  * System calls that only other architectures have are allowed in `names`.
  * @param option where the profile stands in the options, for the error's text
  * @throws OptionError naming the place, such as `seccomp.syscalls[3].names[0]`
- * @throws UnsupportedError for `SCMP_ACT_NOTIFY`, `flags` and `listenerPath`
+ * @throws UnsupportedError for `listenerPath` and `listenerMetadata`
  */
 export function validateProfile(value: unknown, option = 'seccomp'): SeccompProfile {
   if (typeof value === 'object' && value !== null && validated.has(value)) return value as SeccompProfile;
-  const keys = ['defaultAction', 'defaultErrnoRet', 'architectures', 'archMap', 'syscalls'];
-  const notHere = ['flags', 'listenerPath', 'listenerMetadata'];
+  const keys = ['defaultAction', 'defaultErrnoRet', 'architectures', 'archMap', 'flags', 'syscalls'];
+  const notHere = ['listenerPath', 'listenerMetadata'];
   const profile = record(value, option, [...keys, ...notHere]);
   for (const key of notHere) if (isPresent(profile[key])) throw unsupported(`${option}.${key}`);
   const defaultAction = action(profile.defaultAction, `${option}.defaultAction`);
@@ -105,6 +112,7 @@ export function validateProfile(value: unknown, option = 'seccomp'): SeccompProf
     defaultErrnoRet: errno(profile.defaultErrnoRet, `${option}.defaultErrnoRet`, defaultAction),
     architectures,
     archMap,
+    flags: list(profile.flags, `${option}.flags`, readFlag),
     syscalls: list(profile.syscalls, `${option}.syscalls`, rule),
   });
   validated.add(copy);
@@ -207,7 +215,6 @@ function goArch(value: unknown, option: string): string {
 
 function action(value: unknown, option: string): SeccompAction {
   if (isAction(value)) return value;
-  if (value === 'SCMP_ACT_NOTIFY') throw unsupported(`${option} SCMP_ACT_NOTIFY`);
   throw new OptionError(option, `one of ${actionNames.join(', ')}`, value);
 }
 
@@ -266,7 +273,7 @@ function isOp(value: unknown): value is SeccompOp {
 }
 
 function unsupported(what: string): UnsupportedError {
-  return new UnsupportedError(`${what} is not supported: no supervisor answers for the container`, {
-    hint: 'decide with SCMP_ACT_ALLOW and SCMP_ACT_ERRNO',
+  return new UnsupportedError(`${what} is not supported: no program beside this one answers for the container`, {
+    hint: 'calls of SCMP_ACT_NOTIFY are decided by a handler: seccomp: { profile, notify }',
   });
 }

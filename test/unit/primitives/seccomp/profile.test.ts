@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type SeccompProfile, validateProfile } from '../../../../lib/primitives/seccomp/index.js';
+import { filterFlags, type SeccompProfile, validateProfile } from '../../../../lib/primitives/seccomp/index.js';
 
 const allow = (rule: object): object => ({
   defaultAction: 'SCMP_ACT_ERRNO',
@@ -100,12 +100,29 @@ describe('a profile', () => {
   });
 
   it.each<[string, object]>([
-    ['SCMP_ACT_NOTIFY', allow({ action: 'SCMP_ACT_NOTIFY' })],
-    ['SCMP_ACT_NOTIFY by default', { defaultAction: 'SCMP_ACT_NOTIFY' }],
     ['a listener', { defaultAction: 'SCMP_ACT_ALLOW', listenerPath: '/run/listener' }],
-    ['flags', { defaultAction: 'SCMP_ACT_ALLOW', flags: ['SECCOMP_FILTER_FLAG_LOG'] }],
+    ['a listener’s metadata', { defaultAction: 'SCMP_ACT_ALLOW', listenerMetadata: 'x' }],
   ])('with %s is not supported, and says so', (_, profile) => {
     expect(() => validateProfile(profile)).toThrow(expect.objectContaining({ name: 'UnsupportedError' }));
+  });
+
+  it('leaves calls to a handler, by a rule or by default', () => {
+    expect(validateProfile(allow({ action: 'SCMP_ACT_NOTIFY' })).syscalls?.[1]?.action).toBe('SCMP_ACT_NOTIFY');
+    expect(validateProfile({ defaultAction: 'SCMP_ACT_NOTIFY' })).toEqual({ defaultAction: 'SCMP_ACT_NOTIFY' });
+    expect(() => validateProfile(allow({ action: 'SCMP_ACT_NOTIFY', errnoRet: 1 }))).toThrow(/carries no number/);
+  });
+
+  it('has flags that are those of seccomp(2)', () => {
+    const flags = ['SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW'] as const;
+    const profile = validateProfile({ defaultAction: 'SCMP_ACT_ALLOW', flags });
+    expect(profile.flags).toEqual(flags);
+    expect(filterFlags(profile.flags)).toBe(6);
+    expect(filterFlags(['SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV'])).toBe(0);
+    expect(filterFlags()).toBe(0);
+    for (const flag of ['SECCOMP_FILTER_FLAG_NEW_LISTENER', 'LOG', 'SECCOMP_FILTER_FLAG_', 4]) {
+      const wrong = { defaultAction: 'SCMP_ACT_ALLOW', flags: [flag] };
+      expect(() => validateProfile(wrong), String(flag)).toThrow(/option seccomp\.flags\[0\]/);
+    }
   });
 
   it('names the option that it came from', () => {
