@@ -15,9 +15,10 @@ import {
   type Unenforceable,
   unenforceable,
 } from '../primitives/cgroup/index.js';
-import { compileSeccompCached, setIdGuard } from '../primitives/seccomp/index.js';
+import type { SupervisorRules } from '../primitives/seccomp/index.js';
 import { ownCapabilities } from '../process/attributes/capabilities.js';
 import { expectPermitted } from '../process/attributes/settings.js';
+import { compileFilters } from './filters.js';
 import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import { areDefault } from './settings/attributes.js';
@@ -33,6 +34,8 @@ export interface Blueprint {
   readonly writes: readonly CgroupWrite[];
   readonly hierarchies: readonly number[];
   readonly profile: ProcessProfile;
+  /** How waiting calls are answered, where a handler decides some or refusals are told of. */
+  readonly supervision: SupervisorRules | undefined;
   /** Default limits that this host cannot enforce. */
   readonly relaxed: readonly Unenforceable[];
 }
@@ -55,7 +58,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   const guarded = writesToHost(settings, ids);
   const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
   const target = { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel } as const;
-  const filters = [settings.seccomp, ...(guarded ? [setIdGuard] : [])];
+  const { filters, supervision } = compileFilters(settings, guarded, target);
   const steps = compileContainer({ settings: { ...settings, capabilities }, facts, hostname, ids });
   return {
     id,
@@ -66,11 +69,11 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     hierarchies,
     profile: {
       capabilities,
-      // The container's own profile is loaded last: it may not allow seccomp(2).
-      filters: filters.map((profile) => compileSeccompCached(profile, target)).reverse(),
+      filters,
       attributes: settings.attributes,
       setGroups: ids === 'range',
     },
+    supervision,
     relaxed,
   };
 }
@@ -149,5 +152,6 @@ export function describeProcess(
     stdin: 'null',
     stdout: 'stdout pipe',
     stderr: 'stderr pipe',
+    listener: blueprint.supervision && 'listener socket',
   });
 }

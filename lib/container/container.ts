@@ -2,12 +2,13 @@
 
 import { EventEmitter } from 'node:events';
 import type TypedEmitter from 'typed-emitter';
-import { AbortedError, TscontainError, UnsupportedError } from '../errors.js';
+import { AbortedError, OptionError, TscontainError, UnsupportedError } from '../errors.js';
 import { launcherConfiguration } from '../host/configuration.js';
 import { launcher } from '../launcher/launcher.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
+import type { DeniedCall, SystemCallFacts } from '../primitives/seccomp/index.js';
 import { expectCapabilitiesWithin } from '../process/attributes/capabilities.js';
 import { expectPermitted, overlayAttributes } from '../process/attributes/settings.js';
 import { parseDuration } from '../units.js';
@@ -45,6 +46,13 @@ export type ContainerEvents = {
   oom: () => void;
   /** The container has ended, and nothing of it is left. */
   exit: (end: ContainerEnd) => void;
+  /** A system call of `process`, or of what it has started, was refused. Only with `seccomp: { audit: true }`. */
+  denied: (call: DeniedCall, process: ContainerProcess) => void;
+  /**
+   * A handler of `seccomp.notify` failed, or answered what cannot be done; the call has failed with EPERM. Where nobody
+   * listens, it is a warning of the process.
+   */
+  handlerError: (error: TscontainError, call: SystemCallFacts) => void;
 };
 
 /** What a container is, for a reader. */
@@ -99,6 +107,13 @@ export class Container extends TypedEvents implements AsyncDisposable {
       {
         oom: () => this.emit('oom'),
         gone: (end) => this.#onGone(end),
+        denied: (call, process) => {
+          settings.supervision?.onDenied?.(call);
+          this.emit('denied', call, process);
+        },
+        handlerFailed: (error, call) => {
+          if (!this.emit('handlerError', error, call)) process.emitWarning(error);
+        },
       },
       single,
     );
@@ -137,6 +152,9 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const program = parseArgv(argv);
     const settings = parseRunOptions(options);
     throwIfAborted(settings.container.signal);
+    if (settings.container.supervision?.audit && !settings.container.supervision.onDenied) {
+      throw new OptionError('seccomp.audit', 'a function, as there is no container to listen to', true);
+    }
     const facts = await resolveSources(settings.container);
     checkUser(settings.container);
     const container = new Container(settings.container, makeBlueprint(settings.container, facts), true);

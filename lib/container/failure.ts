@@ -71,6 +71,11 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
       break;
+    case 'seccomp':
+      if (errno === 'EAGAIN') return 'limits.pids leaves no room for the process that hands the filter’s listener over';
+      if (errno === 'EBUSY')
+        return 'another handler decides calls of this process already: it is under a filter itself';
+      break;
     case 'setUid':
     case 'setGid':
     case 'setGroups':

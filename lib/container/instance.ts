@@ -10,6 +10,7 @@ import { type EncodedParts, type Launcher, launcher, launcherDied } from '../lau
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import { type CgroupLayout, type ContainerStats, cgroupLayout, parseStats } from '../primitives/cgroup/index.js';
+import { type DeniedCall, Supervisor, type SystemCallFacts } from '../primitives/seccomp/index.js';
 import type { AttributeSettings } from '../process/attributes/settings.js';
 import type { Blueprint } from './blueprint.js';
 import { type ExecGroup, ExecGroups } from './exec-groups.js';
@@ -35,6 +36,8 @@ const startPatience = 10_000;
 export interface InstanceEvents {
   oom(): void;
   gone(end: InstanceEnd): void;
+  denied(call: DeniedCall, process: ContainerProcess): void;
+  handlerFailed(error: TscontainError, call: SystemCallFacts): void;
 }
 
 export interface ProcessEnvironment {
@@ -85,6 +88,9 @@ export class Instance {
   readonly #number: number;
   /** Those that have not ended, with who hears of their end. */
   readonly #processes = new Map<ContainerProcess, ProcessListener>();
+  readonly #events: InstanceEvents;
+  /** Answer waiting calls until nothing is under their filters. */
+  readonly #supervisors = new Set<Supervisor>();
   readonly #single: boolean;
   readonly #groups: ExecGroups;
   #failure: TscontainError | undefined;
@@ -100,6 +106,7 @@ export class Instance {
   /** @param single the container ends with the first process started in it */
   constructor(blueprint: Blueprint, events: InstanceEvents, single: boolean) {
     this.blueprint = blueprint;
+    this.#events = events;
     this.#single = single;
     this.ready = new Promise((resolve, reject) => {
       this.#setReady = resolve;
@@ -139,11 +146,11 @@ export class Instance {
         },
         failed: (failure) => {
           this.#failure ??= creationError(failure, flatten(blueprint.steps.host), writes, this.#layout);
-          this.#end({ stats: undefined, launcherDied: false }, events);
+          this.#end({ stats: undefined, launcherDied: false });
         },
         gone: ({ stats }) => {
           const end = { stats: stats && this.#parse(stats), launcherDied: stats === undefined };
-          this.#end(end, events);
+          this.#end(end);
         },
         oom: () => {
           this.oomCount++;
@@ -163,7 +170,7 @@ export class Instance {
     this.#noteIdle();
   }
 
-  #end(end: InstanceEnd, events: InstanceEvents): void {
+  #end(end: InstanceEnd): void {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#init.close();
@@ -173,7 +180,8 @@ export class Instance {
     this.#setGone(end);
     this.#endProcesses(end, error);
     this.#groups.close();
-    events.gone(end);
+    for (const supervisor of this.#supervisors) supervisor.close();
+    this.#events.gone(end);
   }
 
   /** What was killed together with init, which so could not report it, on purpose or for want of memory, has a result. */
@@ -287,6 +295,8 @@ export class Instance {
     const { streams } = process;
     const [stdin, stdout, stderr] = streams.slots;
     const tty = settings.tty !== undefined;
+    const supervisor = this.#supervise(process);
+    const descriptors = supervisor ? [...streams.descriptors, supervisor.peer] : streams.descriptors;
     const compiled = compileProcess({
       profile: this.blueprint.profile,
       identity,
@@ -296,6 +306,7 @@ export class Instance {
       stdin,
       stdout,
       stderr,
+      listener: supervisor && String(streams.descriptors.length),
       ...environment,
     });
     const steps = withFault('process', compiled);
@@ -305,7 +316,7 @@ export class Instance {
       owner: identity.uid,
       last: this.#single,
       report: !this.#single,
-      descriptors: streams.descriptors,
+      descriptors,
       cgroup: group?.descriptor,
     };
     if (!this.#single) this.#watchStart(attempt, process);
@@ -338,8 +349,21 @@ export class Instance {
       this.#forget(process, group);
       process.fail(new TscontainError('ERR_START', `the request to start ${argv[0]} could not be sent`, { cause }));
     }
-    for (const descriptor of streams.descriptors) descriptor.close();
+    for (const descriptor of descriptors) descriptor.close();
     if (group?.descriptor.open) group.descriptor.close();
+  }
+
+  /** Who answers for the program that is about to start, where anyone does. */
+  #supervise(process: ContainerProcess): Supervisor | undefined {
+    const { supervision } = this.blueprint;
+    if (!supervision) return undefined;
+    const supervisor: Supervisor = new Supervisor(supervision, {
+      denied: (call) => this.#events.denied(call, process),
+      failed: (error, call) => this.#events.handlerFailed(error, call),
+      ended: () => this.#supervisors.delete(supervisor),
+    });
+    this.#supervisors.add(supervisor);
+    return supervisor;
   }
 
   /**

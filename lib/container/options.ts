@@ -5,7 +5,7 @@
 
 import type { Readable, Writable } from 'node:stream';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
-import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import type { DeniedCall, SeccompHandler, SeccompProfile } from '../primitives/seccomp/index.js';
 import type { CapabilitiesOption, CapabilitySetsOption, ProcessAttributes } from '../process/attributes/options.js';
 import type { Duration, Size } from '../units.js';
 
@@ -127,6 +127,38 @@ export interface StorageOptions {
   readonly inodes?: number;
 }
 
+/** The system call filter of a container, with decisions made while its programs run. */
+export interface SeccompOptions {
+  /** Default `'default'`. */
+  readonly profile?: 'default' | 'docker' | SeccompProfile;
+  /**
+   * Decides system calls: one function for those that the profile answers with `SCMP_ACT_NOTIFY`, or functions by the names
+   * of calls, which take these over from the profile. Listed by `inspect()`, as a handler may allow more than any profile.
+   *
+   * ```ts
+   * const notify = {
+   *   mkdirat: (call: SystemCall) => (call.int(2) === 0o700 ? 'continue' : { errno: 'EPERM' }) as SeccompDecision,
+   * };
+   * ```
+   * The program waits for the decision, for a turn of the event loop at least (some 50 µs). A handler that throws, rejects
+   * or answers nonsense makes the call fail with EPERM, and the container emits `handlerError`. The filter that guards
+   * writable mounts (see {@link BindMountOption.readOnly}) cannot be decided away.
+   *
+   * Programs inside can have no listener of their own; `execve` may be decided as well, and then the first exec of each
+   * program is. See {@link SeccompDecision} for what `'continue'` is not good for, and seccomp_unotify(2).
+   */
+  readonly notify?: SeccompHandler | Readonly<Record<string, SeccompHandler>>;
+  /**
+   * Tell of each system call that the profile refuses with an error: the container emits `denied`, and a function given here
+   * is called as well. A call that kills is not told of. The kernel's own audit log belongs to the host, so this is done
+   * with notifications: what the filter would have refused by itself waits for a turn of the event loop, which answers with
+   * the same error. Some 50 µs for each refused call instead of one; calls that are allowed cost nothing. Default false.
+   *
+   * Programs meet refusals where nobody notices: a C library that asks for `clone3` is told ENOSYS, and falls back.
+   */
+  readonly audit?: boolean | ((call: DeniedCall) => void);
+}
+
 /** Options of a container, whatever runs in it. */
 export interface ContainerOptions extends ProcessAttributes {
   readonly image?: ImageOption;
@@ -154,8 +186,11 @@ export interface ContainerOptions extends ProcessAttributes {
    * `LINUX_IMMUTABLE`, `NET_ADMIN`, `NET_BROADCAST`, `SYS_NICE` and `SYS_PTRACE`; no others.
    */
   readonly capabilities?: Capabilities | readonly (Capability | string)[];
-  /** System calls allowed: `'default'`, `'docker'`, or a profile in the OCI format. */
-  readonly seccomp?: 'default' | 'docker' | SeccompProfile;
+  /**
+   * System calls allowed: `'default'`, `'docker'`, or a profile in the OCI format; or one of these with a handler that
+   * decides calls, or with refusals told of.
+   */
+  readonly seccomp?: 'default' | 'docker' | SeccompProfile | SeccompOptions;
   /** Only `'none'` so far: a network namespace of its own with loopback, up. */
   readonly network?: 'none';
   /** Ends the creation, and the container, when it aborts. */

@@ -18,8 +18,9 @@ import { type ExecSettings, execKeys, readExec, readSignal } from './settings/ex
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
 import { readHostPath, readWorkingDirectory } from './settings/paths.js';
-import { readCapabilities, readSeccomp, relaxedCapabilities } from './settings/privileges.js';
+import { readCapabilities, relaxedCapabilities } from './settings/privileges.js';
 import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
+import { readSeccomp, relaxedSeccomp, type SupervisionSettings } from './settings/seccomp.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
 import { type EnvPairs, readEnv } from './settings/strings.js';
 import { readUser, rootUser, type UserSpec } from './settings/user.js';
@@ -51,6 +52,8 @@ export interface ContainerSettings {
   readonly capabilities: Capabilities;
   readonly seccomp: SeccompProfile;
   readonly seccompName: 'default' | 'docker' | 'custom';
+  /** Calls that a handler decides, and refusals that are told of, if there is either. */
+  readonly supervision?: SupervisionSettings;
   readonly network: 'none';
   readonly signal?: AbortSignal;
   /** Every way in which this container is less confined than the defaults, such as `mounts[0].unsafeSource`. */
@@ -135,7 +138,7 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
   const limits = readLimits(fields.limits, 'limits');
   const attributes = withLimits(readAttributes(fields, 'container'), limits);
   const capabilities = readCapabilities(fields.capabilities, 'capabilities');
-  const { seccomp, seccompName } = readSeccomp(fields.seccomp, 'seccomp');
+  const { seccomp, seccompName, supervision } = readSeccomp(fields.seccomp, 'seccomp');
   return Object.freeze({
     image: image === undefined ? hostImage : readImage(image, 'image'),
     user: user === undefined ? rootUser : readUser(user, 'user'),
@@ -151,8 +154,9 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     capabilities,
     seccomp,
     seccompName,
+    ...(supervision === undefined ? {} : { supervision }),
     network: network === undefined ? 'none' : readNetwork(network, 'network'),
-    relaxations: relaxationsOf(mounts, capabilities, seccompName, attributes),
+    relaxations: relaxationsOf(mounts, capabilities, relaxedSeccomp({ seccomp, seccompName, supervision }), attributes),
     ...(name === undefined ? {} : { name: cgroupName(name, 'name') }),
     ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
     ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
@@ -186,17 +190,17 @@ function readHostname(value: unknown, option: string): string {
 function relaxationsOf(
   mounts: readonly MountSettings[],
   capabilities: Capabilities,
-  seccompName: ContainerSettings['seccompName'],
+  filter: readonly string[],
   attributes: AttributeSettings,
 ): readonly string[] {
   const unsafe = mounts.flatMap((mount) => (mount.type === 'bind' && mount.unsafeSource ? [mount.option] : []));
   const relaxed = relaxedCapabilities(capabilities);
   const weaker = relaxedAttributes(attributes);
-  if (unsafe.length + relaxed.length + weaker.length === 0 && seccompName !== 'custom') return noRelaxations;
+  if (unsafe.length + relaxed.length + filter.length + weaker.length === 0) return noRelaxations;
   return Object.freeze([
     ...unsafe.map((option) => `${option}.unsafeSource`),
     ...relaxed.map((capability) => `capabilities ${capability}`),
-    ...(seccompName === 'custom' ? ['seccomp custom profile'] : []),
+    ...filter,
     ...weaker,
   ]);
 }

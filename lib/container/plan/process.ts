@@ -14,12 +14,18 @@ import { attributeSteps } from '../../process/attributes/steps.js';
 export interface ProcessProfile {
   /** All that a program may have; init's bounding set. */
   readonly capabilities: Capabilities;
-  /** Programs of the filters, in the order they are loaded. */
-  readonly filters: readonly Uint8Array[];
+  /** In the order they are loaded; a listener is that of the last one. */
+  readonly filters: readonly ProcessFilter[];
   /** What holds for a program that has none of its own. */
   readonly attributes: AttributeSettings;
   /** With a single id map there is no other group than one's own, and setgroups(2) is switched off. */
   readonly setGroups: boolean;
+}
+
+/** A seccomp program, and the flags of seccomp(2) that it is loaded with. */
+export interface ProcessFilter {
+  readonly program: Uint8Array;
+  readonly flags: number;
 }
 
 export interface ProcessIdentity {
@@ -43,6 +49,8 @@ export interface ProcessInput {
   readonly stdin: string;
   readonly stdout: string;
   readonly stderr: string;
+  /** Slot of the socket that the last filter's listener goes to, where a handler decides calls. */
+  readonly listener?: string | undefined;
 }
 
 const firstOther = 3;
@@ -76,9 +84,10 @@ export function compileProcess(input: ProcessInput): Step[] {
     { kind: 'changeDirectory', path: input.cwd },
     { kind: 'noNewPrivs' },
     ...attributes.beforeClose,
-    { kind: 'closeRange', first: firstOther },
+    // Before the filters, which may refuse it; the socket for a listener stays, and closes at the exec.
+    { kind: 'closeRange', first: firstOther, ...(input.listener === undefined ? {} : { keep: input.listener }) },
     ...attributes.last,
-    ...profile.filters.map((program): Step => ({ kind: 'seccomp', program })),
+    ...filterSteps(input),
     executeStep(input),
   );
   return steps;
@@ -96,6 +105,14 @@ function capabilitiesStep(sets: CapabilitySets): Step {
     inheritable: Number(sets.inheritable.mask),
     ambient: Number(sets.ambient.mask),
   };
+}
+
+function filterSteps({ profile, listener }: ProcessInput): Step[] {
+  const last = profile.filters.length - 1;
+  return profile.filters.map(({ program, flags }, index): Step => {
+    const step = { kind: 'seccomp', program, flags } as const;
+    return listener !== undefined && index === last ? { ...step, listener } : step;
+  });
 }
 
 function executeStep({ argv, env }: ProcessInput): Step {

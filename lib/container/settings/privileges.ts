@@ -1,8 +1,7 @@
-/** Capabilities and system calls: what a container may be given at all, and which of it is a relaxation. */
+/** Capabilities: what a container may be given at all, and which of it is a relaxation. */
 
 import { OptionError } from '../../errors.js';
 import { Capabilities, type Capability } from '../../primitives/capabilities.js';
-import { defaultProfile, dockerProfile, type SeccompProfile, validateProfile } from '../../primitives/seccomp/index.js';
 
 /**
  * Beyond Docker's 14: what the kernel checks against namespaces that are the container's own, or what reaches its own
@@ -48,22 +47,4 @@ export function readCapabilities(value: unknown, option: string): Capabilities {
 /** Those beyond Docker's, which are listed as relaxations. */
 export function relaxedCapabilities(capabilities: Capabilities): readonly Capability[] {
   return capabilities === Capabilities.default ? [] : capabilities.without(Capabilities.docker).toArray();
-}
-
-export interface SeccompSettings {
-  readonly seccomp: SeccompProfile;
-  readonly seccompName: 'default' | 'docker' | 'custom';
-}
-
-const defaultSeccomp: SeccompSettings = { seccomp: defaultProfile, seccompName: 'default' };
-const dockerSeccomp: SeccompSettings = { seccomp: dockerProfile, seccompName: 'docker' };
-
-export function readSeccomp(value: unknown, option: string): SeccompSettings {
-  if (value === undefined || value === 'default') return defaultSeccomp;
-  if (value === 'docker') return dockerSeccomp;
-  if (typeof value !== 'object' || value === null) {
-    const hint = value === 'unconfined' || value === false ? 'the filter cannot be turned off' : undefined;
-    throw new OptionError(option, "'default', 'docker' or a profile in the OCI format", value, { hint });
-  }
-  return { seccomp: validateProfile(value, option), seccompName: 'custom' };
 }

@@ -237,7 +237,65 @@ describe('seccomp', () => {
 
   it('is checked inside', () => {
     refusal(() => parseContainerOptions({ seccomp: { defaultAction: 'ALLOW' } }), 'seccomp.defaultAction');
-    expect(() => parseContainerOptions({ seccomp: { defaultAction: 'SCMP_ACT_NOTIFY' } })).toThrow(UnsupportedError);
+    refusal(() => parseContainerOptions({ seccomp: { syscalls: [] } }), 'seccomp.defaultAction');
+    refusal(
+      () => parseContainerOptions({ seccomp: { profile: { defaultAction: 'ALLOW' } } }),
+      'seccomp.profile.defaultAction',
+    );
+    refusal(() => parseContainerOptions({ seccomp: { profile: 'unconfined' } }), 'seccomp.profile');
+    refusal(() => parseContainerOptions({ seccomp: { handler: () => 'continue' } }), 'seccomp.handler');
+    const listenerPath = '/run/listener';
+    expect(() => parseContainerOptions({ seccomp: { defaultAction: 'SCMP_ACT_ALLOW', listenerPath } })).toThrow(
+      UnsupportedError,
+    );
+  });
+
+  it('leaves no call to a handler that is not there, and no handler without a call', () => {
+    const handler = () => 'continue' as const;
+    const defaultAction = 'SCMP_ACT_NOTIFY';
+    refusal(() => parseContainerOptions({ seccomp: { defaultAction } }), 'seccomp.notify');
+    refusal(() => parseContainerOptions({ seccomp: { profile: { defaultAction } } }), 'seccomp.notify');
+    refusal(() => parseContainerOptions({ seccomp: { profile: { defaultAction }, audit: true } }), 'seccomp.notify');
+    refusal(() => parseContainerOptions({ seccomp: { notify: handler } }), 'seccomp.notify');
+    const profile = {
+      defaultAction: 'SCMP_ACT_ERRNO',
+      syscalls: [{ names: ['mkdir', 'rmdir'], action: 'SCMP_ACT_NOTIFY' }],
+    };
+    refusal(() => parseContainerOptions({ seccomp: { profile, notify: { mkdir: handler } } }), 'seccomp.notify');
+    const both = { mkdir: handler, rmdir: handler };
+    expect(parseContainerOptions({ seccomp: { profile, notify: both } }).relaxations).toEqual([
+      'seccomp custom profile',
+      'seccomp.notify decides mkdir, rmdir',
+    ]);
+    expect(parseContainerOptions({ seccomp: { profile, notify: handler } }).supervision?.handler).toBe(handler);
+  });
+
+  it.each([
+    ['seccomp.notify', 'continue'],
+    ['seccomp.notify', {}],
+    ['seccomp.notify.mkdirr', { mkdirr: () => 'continue' }],
+    ['seccomp.notify.mkdir', { mkdir: 'continue' }],
+  ])('%s is not %j', (option, notify) => {
+    refusal(() => parseContainerOptions({ seccomp: { notify } }), option);
+  });
+
+  it('is told of where asked', () => {
+    expect(parseContainerOptions({ seccomp: { audit: false } }).supervision).toBeUndefined();
+    expect(parseContainerOptions({ seccomp: { profile: 'docker' } })).toMatchObject({ seccompName: 'docker' });
+    expect(parseContainerOptions({ seccomp: { audit: true } })).toMatchObject({
+      seccompName: 'default',
+      supervision: { audit: true },
+      relaxations: [],
+    });
+    const audit = () => {};
+    expect(parseContainerOptions({ seccomp: { audit } }).supervision?.onDenied).toBe(audit);
+    refusal(() => parseContainerOptions({ seccomp: { audit: 'yes' } }), 'seccomp.audit');
+  });
+
+  it('takes the calls of handlers out of the profile', () => {
+    const { seccomp } = parseContainerOptions({ seccomp: { notify: { clone3: () => ({ errno: 'ENOSYS' }) } } });
+    const rules = (seccomp.syscalls ?? []).filter(({ names }) => names.includes('clone3'));
+    expect(rules).toEqual([{ names: ['clone3'], action: 'SCMP_ACT_NOTIFY' }]);
   });
 });
 
