@@ -108,4 +108,52 @@ describe('faults', () => {
     }
     expect(ran()).toBe(false);
   });
+
+  it('F9: a program starts only once the listener of its filter is on its way', async (context) => {
+    needsRoot(context);
+    const seccomp = { notify: { getpgid: () => ({ value: 1 }) } };
+    const all = [...(await Container.plan({ ...options, seccomp })).steps].filter(({ where }) => where === 'process');
+    const index = all.findIndex(({ step }) => step.kind === 'seccomp' && step.listener !== undefined);
+    const loaded = all[index]?.step;
+    expect(loaded).toMatchObject({ kind: 'seccomp' });
+    if (loaded?.kind !== 'seccomp') return;
+    const before = takeResidue();
+    await using box = await Container.create({ ...options, seccomp });
+    // Descriptors that are closed by then, and a program that the kernel refuses; with the streams, the socket comes third.
+    const wrong: readonly [Step, string][] = [
+      [{ ...loaded, listener: '0' }, 'EBADF'],
+      [{ ...loaded, listener: 'proc' }, 'EBADF'],
+      [{ ...loaded, listener: '2', program: new Uint8Array(8) }, 'EINVAL'],
+    ];
+    for (const [replacement, errno] of wrong) {
+      injectFault({ part: 'process', index, replacement });
+      const refused = { code: 'ERR_STEP', errno, step: { kind: 'seccomp' } };
+      await expect(box.exec([...program])).rejects.toMatchObject(refused);
+      await expect(Container.run([...program], { ...options, seccomp })).rejects.toMatchObject(refused);
+      injectFault(undefined);
+    }
+    expect(ran()).toBe(false);
+    expect((await box.exec([...program])).exitCode).toBe(0);
+    expect(ran()).toBe(true);
+    rmSync(`${directory}/ran`);
+    await box.kill();
+    await expectNoResidue(before);
+  });
+
+  it('N4: programs that are ended while they start leave nothing in the way of the next', {
+    timeout: 60_000,
+  }, async (context) => {
+    needsRoot(context);
+    const notify = { getpgid: () => ({ value: 1 }) };
+    await using box = await Container.create({ seccomp: { notify, audit: true } });
+    const reasons = new Set<string>();
+    for (let i = 0; i < 150; i++) {
+      const controller = new AbortController();
+      const started = box.exec(['/bin/sleep', '10'], { signal: controller.signal });
+      setTimeout(() => controller.abort(), (i % 30) / 10);
+      reasons.add((await started).reason);
+    }
+    expect([...reasons]).toEqual(['aborted']);
+    expect((await box.exec(['/bin/echo', 'next'])).stdout).toBe('next\n');
+  });
 });

@@ -1,8 +1,10 @@
 /** Group F of the catalogue: the system call filter, asked with calls that would fail harmlessly if it let them through. */
 
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Container } from '../../lib/index.js';
+import { Container, type DeniedCall, Seccomp, type SeccompDecision, type SystemCall } from '../../lib/index.js';
 import { Capabilities } from '../../lib/primitives/capabilities.js';
 import { compileSeccomp, defaultProfile, simulate } from '../../lib/primitives/seccomp/index.js';
 import { maxKnown, syscallNumber } from '../../lib/primitives/seccomp/syscalls.js';
@@ -193,6 +195,104 @@ answer([f for f in range(46) if family(f)])`;
     const names = ['settimeofday', 'clock_settime', 'clock_adjtime', 'adjtimex'];
     expect(new Set(Object.values(await inside<object>(verdicts(names))))).toEqual(new Set(['EPERM']));
     expect(new Set(Object.values(outside<object>(verdicts(names))))).not.toContain('OK');
+  });
+
+  it('F9: a program finds nothing of how its calls are decided: no descriptor, no child, no listener to be had', async (context) => {
+    needsRoot(context);
+    const probe = `
+filter = struct.pack('HBBI', 6, 0, 0, 0x7fff0000)
+class Filter(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('program', ctypes.c_char_p)]
+def listen():
+    if libc.prctl(38, 1, 0, 0, 0) or libc.syscall(${number('seccomp')}, 1, 8, ctypes.byref(Filter(1, filter))) < 0:
+        raise OSError(ctypes.get_errno(), 'seccomp')
+answer([sorted(os.listdir('/proc/self/fd')), attempt(lambda: os.wait()), libc.getpgid(0), attempt(listen)])`;
+    const notify = { getpgid: () => ({ value: 77 }) };
+    // Three, and the directory itself.
+    expect(await inside(probe, { seccomp: { notify } })).toEqual([['0', '1', '2', '3'], 'ECHILD', 77, 'EBUSY']);
+    const free = await inside<[string[], string, number, string]>(probe);
+    expect([free[0], free[3]]).toEqual([['0', '1', '2', '3'], 'OK']);
+  });
+
+  it('F2: a handler that decides everything is not asked about calls by another convention', async (context) => {
+    needsRoot(context);
+    const asked = new Set<number>();
+    const seccomp = {
+      profile: { defaultAction: 'SCMP_ACT_NOTIFY' } as const,
+      notify: (call: SystemCall) => {
+        asked.add(call.number);
+        return 'continue' as const;
+      },
+    };
+    const x32 = 0x4000_0000 + (number('getpid') ?? 0);
+    expect(
+      await inside(`answer([call(${x32}), call(${maxKnown(arch) + 1}), call(${number('getpid')})])`, { seccomp }),
+    ).toEqual(['ENOSYS', 'ENOSYS', 'OK']);
+    expect(asked.has(number('getpid') ?? -1)).toBe(true);
+    expect([...asked].filter((nr) => nr > maxKnown(arch))).toEqual([]);
+    const filter = Seccomp.compile(seccomp.profile);
+    for (const architecture of ['i386', 'arm'] as const) {
+      expect(filter.simulate(20, [], { architecture }).action).toBe('kill_process');
+    }
+  });
+
+  // Arguments in memory can change after they were looked at: what a handler allows with 'continue' the kernel reads again.
+  it('F4: what a handler opens and hands over is what it has looked at, whatever the program does to its memory', async (context) => {
+    needsRoot(context);
+    const probe = `
+import threading, time
+path = ctypes.create_string_buffer(b'/etc/hostname-good', 64)
+def swap():
+    time.sleep(0.1)
+    path.value = b'/etc/passwd'
+thread = threading.Thread(target=swap)
+thread.start()
+fd = libc.syscall(${number('openat')}, -100, path, 0, 0)
+thread.join()
+answer(os.read(fd, 6).decode() if fd >= 0 else errno.errorcode[ctypes.get_errno()])`;
+    const file = `${mkdtempSync(`${scratch()}/`)}/good`;
+    writeFileSync(file, 'good\n');
+    const decide = (decision: () => Promise<SeccompDecision>) => ({
+      seccomp: {
+        notify: {
+          openat: (call: SystemCall) =>
+            call.readString(1) === '/etc/hostname-good' ? decision() : ('continue' as const),
+        },
+      },
+    });
+    const handedOver = decide(async () => {
+      await sleep(400);
+      return { fd: await open(file), close: true };
+    });
+    expect(await inside(probe, handedOver)).toBe('good\n');
+    // The control, and the reason for what the documentation says of 'continue'.
+    const allowed = decide(async () => {
+      await sleep(400);
+      return 'continue';
+    });
+    expect(await inside(probe, allowed)).toBe('root:x');
+  });
+
+  it('E12, F9: no handler, and no telling of refusals, lifts the guard of a writable mount', async (context) => {
+    needsRoot(context);
+    const mounts = [{ type: 'bind', source: scratch(), target: '/shared', readOnly: false }] as const;
+    const probe = `
+open('/shared/file', 'w').close()
+answer([attempt(lambda: os.chmod('/shared/file', 0o755)), attempt(lambda: os.chmod('/shared/file', 0o4755)), oct(os.stat('/shared/file').st_mode & 0o7777)])`;
+    const asked: number[] = [];
+    const proceed = (call: SystemCall) => {
+      asked.push(call.int(call.syscall === 'chmod' ? 1 : 2));
+      return 'continue' as const;
+    };
+    const notify = { chmod: proceed, fchmodat: proceed, ...(arch === 'x64' ? {} : { fchmod: proceed }) };
+    const denied: DeniedCall[] = [];
+    for (const audit of [false, (call: DeniedCall) => denied.push(call)]) {
+      expect(await inside(probe, { mounts, seccomp: { notify, audit } })).toEqual(['OK', 'EPERM', '0o755']);
+    }
+    expect(asked).toEqual([0o755, 0o755]);
+    expect(denied.filter(({ syscall }) => syscall?.includes('chmod')).map(({ errno }) => errno)).toEqual(['EPERM']);
+    // Where nothing of the host can be written to there is no guard, and the handler has the say.
+    const own = probe.replaceAll('/shared/', '/tmp/');
+    expect(await inside(own, { seccomp: { notify } })).toEqual(['OK', 'OK', '0o4755']);
   });
 
   it.for(['openat2', 'seccomp', 'mount_setattr', 'open_tree', 'pivot_root', 'clone3'])(
