@@ -12,12 +12,13 @@ import { parseArgs } from 'node:util';
 import { exec } from './exec.js';
 import { loop } from './loop.js';
 import { run } from './run.js';
+import { seccomp } from './seccomp.js';
 import { stream } from './stream.js';
 import { formatSection, type Section, type Table } from './table.js';
 import { throughput } from './throughput.js';
 import { where } from './where.js';
 
-const tables: readonly Table[] = [run, exec, loop, throughput, stream, where];
+const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, where];
 
 interface Arguments {
   readonly names: readonly string[];

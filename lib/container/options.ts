@@ -140,9 +140,9 @@ export interface SeccompOptions {
    *   mkdirat: (call: SystemCall) => (call.int(2) === 0o700 ? 'continue' : { errno: 'EPERM' }) as SeccompDecision,
    * };
    * ```
-   * The program waits for the decision, for a turn of the event loop at least (some 50 µs). A handler that throws, rejects
-   * or answers nonsense makes the call fail with EPERM, and the container emits `handlerError`. The filter that guards
-   * writable mounts (see {@link BindMountOption.readOnly}) cannot be decided away.
+   * The program waits for the decision, for a turn of the event loop at least (some 10 µs when it is idle). A handler that
+   * throws, rejects or answers nonsense makes the call fail with EPERM, and the container emits `handlerError`. The filter
+   * that guards writable mounts (see {@link BindMountOption.readOnly}) cannot be decided away.
    *
    * Programs inside can have no listener of their own; `execve` may be decided as well, and then the first exec of each
    * program is. See {@link SeccompDecision} for what `'continue'` is not good for, and seccomp_unotify(2).
@@ -152,7 +152,8 @@ export interface SeccompOptions {
    * Tell of each system call that the profile refuses with an error: the container emits `denied`, and a function given here
    * is called as well. A call that kills is not told of. The kernel's own audit log belongs to the host, so this is done
    * with notifications: what the filter would have refused by itself waits for a turn of the event loop, which answers with
-   * the same error. Some 50 µs for each refused call instead of one; calls that are allowed cost nothing. Default false.
+   * the same error: some 10 µs for each refused call when it is idle, instead of a tenth of one. Calls that are allowed cost
+   * nothing more. Default false.
    *
    * Programs meet refusals where nobody notices: a C library that asks for `clone3` is told ENOSYS, and falls back.
    */

@@ -7,8 +7,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { returnValue } from '../../lib/primitives/seccomp/action.js';
-import type { SeccompProfile, SeccompTarget } from '../../lib/primitives/seccomp/index.js';
+import type { Capabilities, SeccompAction, SeccompProfile } from 'tscontain';
 
 /** Reads `arch default optimize`, then rules: `action name count (index op value valueTwo)...`; names it has no number for
  * go to stderr. */
@@ -40,6 +39,31 @@ int main(void) {
   return seccomp_export_bpf(ctx, 1) ? 8 : 0;
 }
 `;
+
+/** `SECCOMP_RET_*`, written down once more, as this is what ours is compared with. */
+const returns: Readonly<Record<SeccompAction, number>> = {
+  SCMP_ACT_KILL_PROCESS: 0x80000000,
+  SCMP_ACT_KILL_THREAD: 0,
+  SCMP_ACT_KILL: 0,
+  SCMP_ACT_TRAP: 0x00030000,
+  SCMP_ACT_ERRNO: 0x00050000,
+  SCMP_ACT_NOTIFY: 0x7fc00000,
+  SCMP_ACT_TRACE: 0x7ff00000,
+  SCMP_ACT_LOG: 0x7ffc0000,
+  SCMP_ACT_ALLOW: 0x7fff0000,
+};
+
+/** The value that libseccomp knows an action by. */
+export function rawAction(action: SeccompAction, errnoRet = 1): number {
+  return returns[action] + (action === 'SCMP_ACT_ERRNO' || action === 'SCMP_ACT_TRACE' ? errnoRet : 0);
+}
+
+/** What rules depend on. */
+export interface LibseccompTarget {
+  readonly arch: 'x64' | 'arm64';
+  readonly capabilities: Capabilities;
+  readonly kernel: readonly [major: number, minor: number];
+}
 
 /** A rule as libseccomp takes it: the raw action, and arguments with the position of their operator in {@link ops}. */
 export interface LibseccompRule {
@@ -101,7 +125,7 @@ export function openLibseccomp(): Libseccomp | { readonly missing: string } {
 }
 
 /** The rules of a profile that take part on this machine, for libseccomp; those that answer as the default are left out. */
-export function rulesOf(profile: SeccompProfile, { arch, capabilities, kernel }: SeccompTarget): LibseccompRule[] {
+export function rulesOf(profile: SeccompProfile, { arch, capabilities, kernel }: LibseccompTarget): LibseccompRule[] {
   const goArch = arch === 'x64' ? 'amd64' : 'arm64';
   const reached = (version: string) => {
     const [major = 0, minor = 0] = version.split('.').map(Number);
@@ -116,8 +140,8 @@ export function rulesOf(profile: SeccompProfile, { arch, capabilities, kernel }:
       (excludes.arches?.includes(goArch) ?? false) ||
       (excludes.caps ?? []).some((cap) => capabilities.has(cap)) ||
       (excludes.minKernel !== undefined && reached(excludes.minKernel));
-    const value = returnValue(action, errnoRet);
-    if (!included || excluded || value === returnValue(profile.defaultAction, profile.defaultErrnoRet)) return [];
+    const value = rawAction(action, errnoRet);
+    if (!included || excluded || value === rawAction(profile.defaultAction, profile.defaultErrnoRet)) return [];
     const numbers = args.map(({ index, op, value: one, valueTwo = 0 }) => {
       return { index, op, value: BigInt(one), valueTwo: BigInt(valueTwo) };
     });

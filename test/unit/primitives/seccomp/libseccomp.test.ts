@@ -8,7 +8,6 @@
 import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Capabilities } from '../../../../lib/primitives/capabilities.js';
-import { returnValue } from '../../../../lib/primitives/seccomp/action.js';
 import {
   defaultProfile,
   dockerProfile,
@@ -18,7 +17,7 @@ import {
   validateProfile,
 } from '../../../../lib/primitives/seccomp/index.js';
 import { maxKnown, syscallName, syscallNumber } from '../../../../lib/primitives/seccomp/syscalls.js';
-import { type Libseccomp, openLibseccomp, rulesOf } from '../../../support/libseccomp.js';
+import { type Libseccomp, openLibseccomp, rawAction, rulesOf } from '../../../support/libseccomp.js';
 import { Random } from './evaluate.js';
 
 /** Another one each time; that of a failure is in its message, and can be given again. */
@@ -53,7 +52,7 @@ const target = (arch: SeccompArch) => ({ arch, capabilities: Capabilities.docker
 
 function bothOf(known: Libseccomp, arch: SeccompArch, profile: SeccompProfile, optimize: 1 | 2) {
   const valid = validateProfile(profile);
-  const fallback = returnValue(valid.defaultAction, valid.defaultErrnoRet);
+  const fallback = rawAction(valid.defaultAction, valid.defaultErrnoRet);
   const { program, omitted } = known.compile(arch, fallback, rulesOf(valid, target(arch)), optimize);
   return {
     ours: Seccomp.compile(valid, { architecture: arch, capabilities: Capabilities.docker, kernel: '6.1' }),
