@@ -8,11 +8,19 @@ import { describeStep } from '../plan/describe.js';
 import type { Step } from '../plan/step.js';
 import type { CgroupLayout, CgroupWrite } from '../primitives/cgroup/index.js';
 
+/** Where steps ran: most hints are about what a container has of its own. */
+export type Place = 'container' | 'host';
+
 /** A step that failed while the container or a process was set up. */
-export function stepError(steps: readonly Step[], failure: StepFailure, doing: string): TscontainError {
+export function stepError(
+  steps: readonly Step[],
+  failure: StepFailure,
+  doing: string,
+  place: Place = 'container',
+): TscontainError {
   const step = failure.step === undefined ? undefined : steps[failure.step];
   const errno = errnoName(failure.errno);
-  if (step?.kind === 'exec') return execError(step.program, failure);
+  if (step?.kind === 'exec') return execError(step.program, failure, place);
   if (!step) {
     return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
       errno: failure.errno,
@@ -30,7 +38,7 @@ export function stepError(steps: readonly Step[], failure: StepFailure, doing: s
       syscall: call,
       path,
       step: { index, of: steps.length, kind: step.kind },
-      hint: stepHint(step, errno),
+      hint: place === 'container' ? stepHint(step, errno) : hostStepHint(step, errno),
     },
   );
 }
@@ -85,17 +93,51 @@ function stepHint(step: Step, errno: string): string | undefined {
   return undefined;
 }
 
-function execError(program: string, failure: StepFailure): TscontainError {
+function hostStepHint(step: Step, errno: string): string | undefined {
+  switch (step.kind) {
+    case 'setns':
+      if (errno === 'EPERM')
+        return 'to enter a namespace this process needs CAP_SYS_ADMIN in the user namespace that owns it (setns(2))';
+      if (errno === 'EINVAL') return 'a process cannot enter the user namespace that it is in already (setns(2))';
+      break;
+    case 'unshare':
+      if (errno === 'EPERM') return 'new namespaces need CAP_SYS_ADMIN, or a new user namespace beside them';
+      if (errno === 'ENOSPC') return 'a limit of /proc/sys/user/ is reached (namespaces(7))';
+      break;
+    case 'writeKernelFile':
+      if (errno === 'ERANGE')
+        return 'the clock would begin before zero, or beyond what it can hold (time_namespaces(7))';
+      break;
+    case 'changeDirectory':
+      if (errno === 'ENOENT') return 'the working directory does not exist in the mount namespace of the program';
+      if (errno === 'EACCES') return 'the user may not enter the working directory';
+      break;
+    case 'setUid':
+    case 'setGid':
+    case 'setGroups':
+      if (errno === 'EINVAL') return 'the id is not mapped in the user namespace';
+      if (errno === 'EPERM') return 'another id needs CAP_SETUID and CAP_SETGID in the user namespace';
+      break;
+    case 'moveMount':
+    case 'makeDirectory':
+    case 'rlimit':
+      return stepHint(step, errno);
+  }
+  return undefined;
+}
+
+function execError(program: string, failure: StepFailure, place: Place): TscontainError {
+  const where = place === 'container' ? ' in the container' : '';
   const details = { errno: failure.errno, syscall: 'execve', path: program };
   const make = (code: string, message: string, hint: string) => new TscontainError(code, message, { ...details, hint });
   switch (failure.detail) {
     case detail.NOT_FOUND:
       return make(
         'ERR_COMMAND_NOT_FOUND',
-        `cannot execute ${program}: there is no such program in the container`,
+        `cannot execute ${program}: there is no such program${where}`,
         program.includes('/')
-          ? 'check the path as it is inside the container'
-          : "it was looked for in the container's PATH; give a path, or set env.PATH",
+          ? `check the path as it is ${place === 'container' ? 'inside the container' : 'in the mount namespace of the program'}`
+          : 'it was looked for in the PATH of its environment; give a path, or set env.PATH',
       );
     case detail.IS_DIRECTORY:
       return make('ERR_COMMAND_NOT_EXECUTABLE', `cannot execute ${program}: it is a directory`, 'give a program in it');
@@ -191,7 +233,7 @@ function limitError(errno: number, write: CgroupWrite | undefined, layout: Cgrou
   );
 }
 
-function cloneError(errno: number): TscontainError {
+export function cloneError(errno: number): TscontainError {
   const name = errnoName(errno);
   const details = { errno, syscall: 'clone3' };
   if (name === 'ENOSPC' || name === 'EUSERS') {

@@ -132,7 +132,7 @@ export class Instance {
       {
         cloneFlags: namespaces,
         hierarchies: blueprint.hierarchies,
-        singleId: blueprint.ids === 'single',
+        ids: blueprint.ids,
         writes,
         host: encodeParts(blueprint.steps.host, slots),
         init: encodeParts(blueprint.steps.container, slots),

@@ -60,6 +60,13 @@ export interface FileReply {
   readonly descriptor: Descriptor | undefined;
 }
 
+/** What became of steps that an agent ran. */
+export interface RunReply {
+  /** Undefined where all went well. */
+  readonly failure: StepFailure | undefined;
+  readonly descriptors: readonly Descriptor[];
+}
+
 interface PendingFile {
   readonly listener: (reply: FileReply | undefined) => void;
   bytes: number;
@@ -76,6 +83,7 @@ export class Init {
   readonly #listener: InitListener;
   readonly #processes = new Map<number, ProcessListener>();
   readonly #files = new Map<number, PendingFile>();
+  readonly #runs = new Map<number, (reply: RunReply | undefined) => void>();
   #last = 0;
   #ended = false;
 
@@ -129,6 +137,26 @@ export class Init {
     if (!sent) queueMicrotask(() => this.close());
   }
 
+  /**
+   * Steps that an agent runs itself. `take` are the numbers of the slots whose descriptors come back; `listener` gets
+   * undefined if the agent ended before it could answer.
+   */
+  run(
+    steps: Uint8Array,
+    descriptors: readonly Descriptor[],
+    take: readonly number[],
+    listener: (reply: RunReply | undefined) => void,
+  ): void {
+    if (this.#ended) {
+      queueMicrotask(() => listener(undefined));
+      return;
+    }
+    const number = ++this.#last;
+    this.#runs.set(number, listener);
+    const sent = this.#channel.send(encodeRecord(message.RUN, [number, ...take], [steps]), descriptors);
+    if (!sent) queueMicrotask(() => this.close());
+  }
+
   /** Lets go of the container: init ends, and everything in it. What it has said before is heard first. */
   close(): void {
     if (!this.#ended) this.#channel.drain();
@@ -169,6 +197,9 @@ export class Init {
         return;
       case message.FILE_REPLY:
         this.#fileReply(record, descriptors[0]);
+        return;
+      case message.RAN:
+        this.#ran(record, descriptors);
     }
   }
 
@@ -188,6 +219,17 @@ export class Init {
     pending.listener({ errno, more: more !== 0, values, data: record.blobs[0], descriptor });
   }
 
+  #ran(record: WireRecord, descriptors: readonly Descriptor[]): void {
+    const [number = 0, , errno = 0] = record.ints;
+    const listener = this.#runs.get(number);
+    this.#runs.delete(number);
+    if (!listener) {
+      for (const descriptor of descriptors) descriptor.close();
+      return;
+    }
+    listener({ failure: errno === 0 ? undefined : stepFailure(record), descriptors });
+  }
+
   #forget(number: number): ProcessListener | undefined {
     const listener = this.#processes.get(number);
     this.#processes.delete(number);
@@ -202,6 +244,9 @@ export class Init {
     const files = [...this.#files.values()];
     this.#files.clear();
     for (const { listener } of files) listener(undefined);
+    const runs = [...this.#runs.values()];
+    this.#runs.clear();
+    for (const listener of runs) listener(undefined);
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { TscontainError } from '../errors.js';
 import { addon, type Descriptor, type NativeChannel } from './native.js';
-import { message } from './protocol.js';
+import { createFlag, mapMode, message } from './protocol.js';
 import { decodeMessage, decodeRecords, encodeRecord, RecordWriter, type WireRecord } from './wire.js';
 
 /** What the launcher must know about the host before the first container. */
@@ -44,12 +44,29 @@ export interface EncodedParts {
   readonly own: Uint8Array;
 }
 
-/** Asks the launcher to make a container. */
+/**
+ * Ids of the new user namespace: a range of its own, only this process's own id as 0, maps in the kernel's format, or none
+ * where there is no new user namespace.
+ */
+export type IdMapping =
+  | 'range'
+  | 'single'
+  | 'none'
+  | {
+      readonly uid: string;
+      readonly gid: string;
+      /** Whether setgroups(2) is switched off first, as the kernel asks of whoever has no privilege (CVE-2014-8989). */
+      readonly denySetgroups: boolean;
+    };
+
+/** Asks the launcher to make a container, or an agent. */
 export interface CreateRequest {
   readonly cloneFlags: number;
   /** Indexes of the hierarchies it is placed in. */
   readonly hierarchies: readonly number[];
-  readonly singleId: boolean;
+  readonly ids: IdMapping;
+  /** A process of ours that is no container: it may have any namespaces, and runs steps. */
+  readonly agent?: boolean;
   readonly writes: readonly {
     readonly hierarchy: number;
     readonly file: string;
@@ -108,8 +125,15 @@ export class Launcher {
     const mask = request.hierarchies.reduce((bits, hierarchy) => bits | (1 << hierarchy), 0);
     const bytes = encodeRecord(
       message.CREATE,
-      [id, request.cloneFlags, mask, request.singleId ? 1 : 0],
-      [writes.bytes(), request.host.common, request.init.common, request.host.own, request.init.own],
+      [id, request.cloneFlags, mask, modeOf(request.ids), request.agent ? createFlag.AGENT : 0],
+      [
+        writes.bytes(),
+        request.host.common,
+        request.init.common,
+        request.host.own,
+        request.init.own,
+        encodeMaps(request.ids),
+      ],
     );
     this.#containers.set(id, listener);
     this.#hold();
@@ -223,6 +247,18 @@ export class Launcher {
     else this.#hold();
   }
 }
+
+function modeOf(ids: IdMapping): number {
+  if (ids === 'range') return mapMode.RANGE;
+  if (ids === 'single') return mapMode.SINGLE;
+  return ids === 'none' ? mapMode.NONE : mapMode.GIVEN;
+}
+
+function encodeMaps(ids: IdMapping): Uint8Array {
+  return typeof ids === 'string' ? noMaps : encodeRecord(1, [ids.denySetgroups ? 1 : 0], [ids.uid, ids.gid]);
+}
+
+const noMaps = new Uint8Array(0);
 
 function text(record: WireRecord): string {
   return record.blobs[0]?.toString() ?? '';

@@ -18,12 +18,14 @@ export const message = {
   EXEC: 50,
   SIGNAL: 51,
   FILE: 52,
+  RUN: 53,
   READY: 60,
   FAILED: 61,
   STARTED: 62,
   EXEC_FAILED: 63,
   EXITED: 64,
   FILE_REPLY: 65,
+  RAN: 66,
   LISTENER: 70,
 } as const;
 
@@ -38,6 +40,11 @@ export const stage = {
   START: 7,
   STORAGE: 8,
 } as const;
+
+/** How the ids of a new user namespace are mapped. */
+export const mapMode = { RANGE: 0, SINGLE: 1, NONE: 2, GIVEN: 3 } as const;
+
+export const createFlag = { AGENT: 1 } as const;
 
 export const execFlag = { TTY: 1, LAST: 2, GROUP: 4, REPORT: 8 } as const;
 

@@ -81,6 +81,12 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('ioctl', 'bring the loopback interface up'), manual: 'netdevice(7)' };
     case 'unshare':
       return page('unshare', `new namespaces: ${namespaceNames(step.flags).join(', ')}`);
+    case 'setns':
+      return page('setns', `enter the ${namespaceNames(step.flags).join(', ')} namespace "${step.namespace}"`);
+    case 'fork':
+      return { ...page('clone3', 'go on as a child'), manual: 'clone(2)' };
+    case 'parentDeathSignal':
+      return { ...page('prctl', 'end with the process that started this one'), manual: 'PR_SET_PDEATHSIG(2const)' };
     case 'setGroups':
       return page('setgroups', `set the supplementary groups to [${step.groups.join(', ')}]`);
     case 'setGid':

@@ -45,6 +45,9 @@ export const stepOp = {
   closeRange: 39,
   unblockSignals: 40,
   exec: 41,
+  setns: 70,
+  fork: 71,
+  parentDeathSignal: 29,
   keepCapabilities: 29,
   coreScheduling: 29,
   affinity: 60,
@@ -56,6 +59,8 @@ export const stepOp = {
 const OPEN_TREE_CLONE = 1;
 const AT_RECURSIVE = 0x8000;
 const PR_SET_KEEPCAPS = 8;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_SCHED_CORE = 62;
 const PR_SCHED_CORE_CREATE = 1;
@@ -209,6 +214,10 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'personality':
     case 'oomScoreAdjust':
       return writer.put(op, [step.value]);
+    case 'setns':
+      return writer.put(op, [slots.of(step.namespace), step.flags]);
+    case 'parentDeathSignal':
+      return writer.put(op, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
     case 'noNewPrivs':
       return writer.put(op, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
     case 'rlimit':
@@ -235,6 +244,7 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'sessionKeyring':
     case 'setsid':
     case 'unblockSignals':
+    case 'fork':
       return writer.put(op, []);
   }
 }

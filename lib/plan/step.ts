@@ -94,6 +94,12 @@ export type Step =
   | { readonly kind: 'setHostname'; readonly name: string }
   | { readonly kind: 'loopbackUp' }
   | { readonly kind: 'unshare'; readonly flags: number }
+  /** Enter the namespace that a descriptor stands for: setns(2), with its kind as a flag of clone(2). */
+  | { readonly kind: 'setns'; readonly namespace: Slot; readonly flags: number }
+  /** Go on as a child: the first process of a pid namespace that was made or entered before. */
+  | { readonly kind: 'fork' }
+  /** End with the process that started this one. */
+  | { readonly kind: 'parentDeathSignal' }
   | { readonly kind: 'setGroups'; readonly groups: readonly number[] }
   | { readonly kind: 'setGid'; readonly gid: number }
   | { readonly kind: 'setUid'; readonly uid: number }
@@ -186,6 +192,7 @@ export const cloneFlag = {
   NEWUSER: 0x10000000,
   NEWPID: 0x20000000,
   NEWNET: 0x40000000,
+  NEWTIME: 0x00000080,
 } as const;
 
 /** MS_PRIVATE of mount_namespaces(7), as mount_setattr(2) takes it. */

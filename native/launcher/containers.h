@@ -11,6 +11,7 @@ enum container_state { FREE, SPARE, RUNNING, DEAD };
 struct container {
   u8 state;
   bool reported; // Node has been told, or must not be
+  bool agent;
   int client;
   u32 id;
   int pid;
@@ -18,8 +19,8 @@ struct container {
   int mounts; // its mount namespace, held so that taking it apart is not part of init's exit
   long range;
   u64 clone_flags;
-  u32 mask;     // hierarchies it has a cgroup in
-  u64 map_mode; // 0: a range of ids, 1: only the caller's own
+  u32 mask; // hierarchies it has a cgroup in
+  u64 map_mode;
   int dirs[MAX_HIERARCHIES];
   int oom, oom_counter;
   u64 oom_kills; // seen so far, v2
@@ -81,11 +82,14 @@ struct recipe {
   u64 clone_flags;
   u32 mask;
   u64 map_mode;
+  bool agent;
   struct blob host, init;
 };
 void on_create(int client, struct message* message);
 struct container* new_container(const struct recipe* recipe);
-long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes);
+// `maps` is for MAP_GIVEN only.
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes,
+                const struct blob* maps);
 struct container* take_spare(const struct recipe* recipe);
 void expect_another(const struct recipe* recipe);
 void make_spare(void);
@@ -93,6 +97,11 @@ void give_up_spares(void);
 void spare_died(void);
 u64 spares_expire(void); // when spares are given up, 0: none are wanted
 bool spares_wanted(void);
+
+// strays.c
+void strays_expect(void);
+void strays_end(void);
+bool strays_left(void);
 
 // ending.c
 void kill_container(const struct container* c);

@@ -2,6 +2,11 @@
 #include "containers.h"
 #include <linux/sched.h>
 
+enum {
+  NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+               CLONE_NEWCGROUP | CLONE_NEWTIME
+};
+
 static struct plan_context context;
 static struct failure failure;
 static u64 next_number;
@@ -78,6 +83,15 @@ static long clone_init(struct creation* creation) {
     else
       tasks[ntasks++] = (int)sys(openat, c->dirs[h], "tasks", O_WRONLY | O_CLOEXEC, 0);
   }
+  struct birth birth = {
+      .setup = pair[1],
+      .tasks = tasks,
+      .ntasks = ntasks,
+      .agent = c->agent,
+      // The files that a process writes about itself in /proc are root's while it is hidden. An ordinary user's agent
+      // needs them, and has nothing that this user has not.
+      .hidden = !c->agent || sys(geteuid) == 0,
+  };
   struct clone_args args = {.flags = c->clone_flags, .exit_signal = SIGCHLD};
   if (into >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
@@ -85,7 +99,7 @@ static long clone_init(struct creation* creation) {
   }
   long pid = sys(clone3, &args, sizeof args);
   if (pid == 0)
-    init_main(pair[1], tasks, ntasks);
+    init_main(&birth);
   for (int i = 0; i < ntasks; i++)
     sys(close, tasks[i]);
   sys(close, pair[1]);
@@ -95,31 +109,57 @@ static long clone_init(struct creation* creation) {
   }
   c->pid = (int)pid;
   c->setup = pair[0];
+  if (!(c->clone_flags & CLONE_NEWNS))
+    return 0;
   char path[64];
   process_path(path, c->pid, "/ns/mnt");
   c->mounts = (int)sys(openat, AT_FDCWD, path, O_CLOEXEC, 0);
   return 0;
 }
 
-// "0 <first host id> <count>"; the process is our child and not reaped, so its number is its own.
-static long write_map(int pid, const char* file, u64 host, u64 count) {
-  char path[64], line[64];
+// A file of /proc/<pid>; the process is our child and not reaped, so its number is its own.
+static long write_process_file(int pid, const char* file, const char* data, size_t length) {
+  char path[64];
   process_path(path, pid, file);
-  size_t n = number_append(line, sizeof line, text_append(line, sizeof line, 0, "0 "), host);
-  n = number_append(line, sizeof line, text_append(line, sizeof line, n, " "), count);
-  return write_file(AT_FDCWD, path, line, n);
+  return write_file(AT_FDCWD, path, data, length);
 }
 
-static long map_ids(struct creation* creation) {
+// "0 <first host id> <count>"
+static long write_map(int pid, const char* file, u64 host, u64 count) {
+  char line[64];
+  size_t n = number_append(line, sizeof line, text_append(line, sizeof line, 0, "0 "), host);
+  n = number_append(line, sizeof line, text_append(line, sizeof line, n, " "), count);
+  return write_process_file(pid, file, line, n);
+}
+
+static long write_given_maps(struct creation* creation, const struct blob* maps) {
+  int pid = creation->container->pid;
+  struct cursor cursor = {.at = maps->data, .end = maps->data + maps->length};
+  struct record r;
+  if (next_record(&cursor, &r) != 1 || r.nints != 1 || r.nblobs != 2)
+    return fail(creation, STAGE_MAP, 0, -EBADMSG, "uid_map");
+  const char* file = "setgroups";
+  long rc = r.ints[0] ? write_process_file(pid, "/setgroups", "deny", 4) : 0;
+  if (rc >= 0)
+    rc = write_process_file(pid, "/uid_map", r.blobs[0].data, r.blobs[0].length), file = "uid_map";
+  if (rc >= 0)
+    rc = write_process_file(pid, "/gid_map", r.blobs[1].data, r.blobs[1].length), file = "gid_map";
+  return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, file) : 0;
+}
+
+static long map_ids(struct creation* creation, const struct blob* maps) {
   struct container* c = creation->container;
-  bool single = c->map_mode == 1;
+  if ((c->map_mode == MAP_NONE) != !(c->clone_flags & CLONE_NEWUSER))
+    return fail(creation, STAGE_MAP, 0, -EINVAL, "uid_map");
+  if (c->map_mode == MAP_NONE)
+    return 0;
+  if (c->map_mode == MAP_GIVEN)
+    return write_given_maps(creation, maps);
+  bool single = c->map_mode == MAP_SINGLE;
   long rc = 0;
-  if (single) {
-    // user_namespaces(7): a single map made without privilege needs setgroups switched off first (CVE-2014-8989).
-    char path[64];
-    process_path(path, c->pid, "/setgroups");
-    rc = write_file(AT_FDCWD, path, "deny", 4);
-  }
+  // user_namespaces(7): a single map made without privilege needs setgroups switched off first (CVE-2014-8989).
+  if (single)
+    rc = write_process_file(c->pid, "/setgroups", "deny", 4);
   u64 uid = single ? (u64)sys(geteuid) : range_base(c->range), gid = single ? (u64)sys(getegid) : uid;
   u64 count = single ? 1 : range_size();
   if (rc >= 0)
@@ -186,6 +226,7 @@ struct container* new_container(const struct recipe* recipe) {
       .clone_flags = recipe->clone_flags,
       .mask = recipe->mask,
       .map_mode = recipe->map_mode,
+      .agent = recipe->agent,
       .setup = -1,
       .mounts = -1,
       .oom = -1,
@@ -212,9 +253,12 @@ static long hand_over(struct creation* creation, u32 index, const struct blob* h
 
 // Everything about a container that it has in common with others of its kind; with the limits, if they are known
 // already.
-long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes) {
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes,
+                const struct blob* maps) {
   struct container* c = creation->container;
-  if (c->map_mode == 0 && (c->range = range_take()) < 0)
+  if (c->clone_flags & ~(u64)NAMESPACES || c->map_mode > MAP_GIVEN)
+    return fail(creation, STAGE_CLONE, 0, -EINVAL, "clone3");
+  if (c->map_mode == MAP_RANGE && (c->range = range_take()) < 0)
     return fail(creation, STAGE_RANGE, 0, c->range, "");
   long rc = make_cgroups(creation);
   if (rc >= 0 && writes)
@@ -222,14 +266,14 @@ long give_birth(struct creation* creation, const struct recipe* recipe, const st
   if (rc >= 0)
     rc = clone_init(creation);
   if (rc >= 0)
-    rc = map_ids(creation);
+    rc = map_ids(creation, maps);
   return rc < 0 ? rc : hand_over(creation, 0, &recipe->host, &recipe->init, MSG_PREPARE, 0);
 }
 
 static long create(struct creation* creation, const struct recipe* recipe, const struct record* r, const int* socket) {
   struct container* c = creation->container;
   const struct blob* writes = &r->blobs[0];
-  long rc = c->pid ? set_limits(creation, writes) : give_birth(creation, recipe, writes);
+  long rc = c->pid ? set_limits(creation, writes) : give_birth(creation, recipe, writes, &r->blobs[5]);
   watch_memory(c);
   return rc < 0 ? rc : hand_over(creation, count_steps(&recipe->host), &r->blobs[3], &r->blobs[4], MSG_START, socket);
 }
@@ -240,10 +284,11 @@ void on_create(int client, struct message* message) {
       .clone_flags = r->ints[1],
       .mask = (u32)r->ints[2],
       .map_mode = r->ints[3],
+      .agent = r->ints[4] & CREATE_AGENT,
       .host = r->blobs[1],
       .init = r->blobs[2],
   };
-  struct container* c = take_spare(&recipe);
+  struct container* c = recipe.agent ? 0 : take_spare(&recipe);
   if (!c)
     c = new_container(&recipe);
   struct creation creation = {.container = c};
@@ -252,7 +297,10 @@ void on_create(int client, struct message* message) {
     c->state = RUNNING;
     c->client = client;
     c->id = (u32)r->ints[0];
-    expect_another(&recipe);
+    if (recipe.agent)
+      strays_expect();
+    else
+      expect_another(&recipe);
   }
   if (!c)
     fail(&creation, STAGE_RANGE, 0, rc, "");

@@ -99,6 +99,7 @@ void reap(void) {
       c->state = DEAD;
       break;
     }
+  strays_end();
 }
 
 void give_up(struct container* c) {

@@ -1,11 +1,22 @@
 // Pid 1 of a container: runs the plan, then starts what Node asks for, reaps everything, and reports. It never executes
-// a program with its own privileges, and what it forks starts from the frozen profile that comes with each request.
+// a program with its own privileges, and what it forks starts from the frozen profile that comes with each request. An
+// *agent* is the same outside of containers, in any namespaces, also the host's own; it runs steps for Node too.
 #include "init.h"
 #include <linux/sched.h>
 #include <linux/time_types.h>
 
-enum { SETUP_FD = 3, SIGCHLD = 17, SIGKILL = 9, PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, POLL_IN = 1 };
+enum {
+  SETUP_FD = 3,
+  SIGCHLD = 17,
+  SIGKILL = 9,
+  PR_SET_PDEATHSIG = 1,
+  PR_SET_DUMPABLE = 4,
+  PR_SET_CHILD_SUBREAPER = 36,
+  POLL_IN = 1
+};
 enum { WNOHANG = 1, WUNTRACED = 2, WALL = 0x40000000, MAX_EXECS = 4096 };
+enum { MAX_RUN_FDS = 64, MAX_RUN_SLOTS = 8 };
+enum { F_DUPFD_CLOEXEC = 1030 };
 enum { TIOCGPTPEER = 0x5441, TIOCSPTLCK = 0x40045431, TIOCSWINSZ = 0x5414 };
 
 struct usage {
@@ -22,6 +33,7 @@ struct running {
 };
 
 static int container = -1; // the socket that Node holds the other end of
+static bool agent, hidden;
 static struct running execs[MAX_EXECS];
 static int exec_high;
 static struct plan_context context;
@@ -74,7 +86,8 @@ static void receive_plan(long joined) {
       message.nfds = 0;
     }
     if ((start || prepare) && rc >= 0) {
-      sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // the id maps are written: from here on nothing may look in
+      if (hidden) // the id maps are written: from here on nothing may look in
+        sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
       rc = run_steps(&context, &r->blobs[0]);
       failure.step += done;
       done += count_steps(&r->blobs[0]);
@@ -96,7 +109,10 @@ static void close_plan_slots(void) {
     close_fd(&context.slots[slot]);
 }
 
+// An agent's streams are the host's null device, which the launcher has opened.
 static void use_own_null(void) {
+  if (agent && context.slots[SLOT_NULL] < 0)
+    set_slot(&context, SLOT_NULL, sys(fcntl, 0, F_DUPFD_CLOEXEC, SETUP_FD + 1));
   int null = context.slots[SLOT_NULL];
   for (int fd = 0; fd < 3 && null >= 0; fd++)
     sys(dup3, null, fd, O_CLOEXEC);
@@ -262,12 +278,46 @@ static void reap(void) {
 // ---- the loop
 // --------------------------------------------------------------------------------------------------------
 
+// Steps for Node, and the descriptors that it wants of them. Nothing of them stays in the slots for the next ones.
+static void on_run(struct message* message) {
+  const struct record* r = &message->record;
+  int fds[MAX_RUN_FDS], nfds = 0;
+  failure = (struct failure){0};
+  for (int i = 0; i < message->nfds; i++)
+    set_slot(&context, (u64)i, message->fds[i]);
+  message->nfds = 0;
+  long rc = run_steps(&context, &r->blobs[0]);
+  for (int i = 1; i < r->nints && rc >= 0; i++) {
+    int fd = r->ints[i] < SLOT_NULL ? context.slots[r->ints[i]] : -1;
+    if (fd < 0) {
+      failure.step = ~0u;
+      explain(&context, DETAIL_NONE, "slot");
+      rc = -EBADF;
+    } else {
+      fds[nfds++] = fd;
+    }
+  }
+  u64 ints[] = {r->ints[0], failure.step, rc < 0 ? (u64)-rc : 0, failure.detail};
+  failure.text[FAILURE_TEXT - 1] = 0;
+  struct blob text = {.data = failure.text, .length = (u32)text_length(failure.text)};
+  rc = send_record(container, MSG_RAN, 4, ints, 1, &text, fds, rc < 0 ? 0 : nfds);
+  if (rc < 0) { // descriptors that cannot be sent, such as too many on their way (unix(7), ETOOMANYREFS)
+    ints[1] = ~0u;
+    ints[2] = (u64)-rc;
+    send_record(container, MSG_RAN, 4, ints, 1, &text, 0, 0);
+  }
+  close_plan_slots();
+}
+
 static void on_message(struct message* message) {
   const struct record* r = &message->record;
   if (r->op == MSG_EXEC && r->nints == 5 && r->nblobs == 1)
     on_exec(message);
   else if (r->op == MSG_SIGNAL && r->nints == 2)
     on_signal(r->ints[0], r->ints[1]);
+  else if (r->op == MSG_RUN && agent && r->nints >= 1 && r->nints <= 1 + MAX_RUN_FDS && r->nblobs == 1 &&
+           message->nfds <= MAX_RUN_SLOTS)
+    on_run(message);
   else if (r->op == MSG_FILE && r->nints == 5 && r->nblobs == 2) {
     struct clone_args args = {.exit_signal = SIGCHLD};
     long pid = sys(clone3, &args, sizeof args);
@@ -298,8 +348,9 @@ static void serve(int signals) {
     if (polls[2].revents) {
       if (receive_message(SETUP_FD, message_buffer, sizeof message_buffer, 0, &message) <= 0)
         exit_now(1); // the launcher is gone
-      if (message.record.op == MSG_KILL_ALL)
-        sys(kill, -1, SIGKILL); // everything in the pid namespace but init itself
+      // Everything in the pid namespace but init itself. Without one of its own that would be everything on the host.
+      if (message.record.op == MSG_KILL_ALL && sys(getpid) == 1)
+        sys(kill, -1, SIGKILL);
       release_message(&message);
     }
     if (polls[0].revents) {
@@ -311,16 +362,21 @@ static void serve(int signals) {
   }
 }
 
-_Noreturn void init_main(int setup, const int* tasks, int ntasks) {
+_Noreturn void init_main(const struct birth* birth) {
   sys(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   own_memory();
   reset_context(&context, &failure);
+  agent = birth->agent;
+  hidden = birth->hidden;
+  // What has lost its parent stays with the agent (strays.c has the rest of it).
+  if (agent)
+    sys(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   long joined = 0;
   // "0" written by the process itself into `tasks` of a v1 hierarchy: the one form of migration that does not take the
   // kernel's global threadgroup lock (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
-  for (int i = 0; i < ntasks && joined >= 0; i++)
-    joined = sys(write, tasks[i], "0", 1);
-  sys(dup3, setup, SETUP_FD, O_CLOEXEC);
+  for (int i = 0; i < birth->ntasks && joined >= 0; i++)
+    joined = sys(write, birth->tasks[i], "0", 1);
+  sys(dup3, birth->setup, SETUP_FD, O_CLOEXEC);
   sys(close_range, SETUP_FD + 1, ~0u, 0);
   // While this is still the launcher's user, whose file it is; through the host's procfs, which it has until it pivots.
   set_slot(&context, SLOT_OOM_SCORE, sys(openat, AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC, 0));

@@ -80,7 +80,7 @@ struct shape {
   u8 nints, nblobs;
 };
 static const struct shape shapes[] = {
-    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {4, 5}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
+    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {5, 6}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
     [MSG_WRITE] = {3, 2}, [MSG_GROUP] = {2, 0},  [MSG_UNGROUP] = {2, 0}, [MSG_RECLAIM] = {1, 0},
 };
 
@@ -136,7 +136,7 @@ static void on_control(int control) {
 }
 
 static bool anything_left(void) {
-  return !control_gone || container_high > 0 || any_client();
+  return !control_gone || container_high > 0 || any_client() || strays_left();
 }
 
 // How long to sleep, in milliseconds: not at all while a spare should be made, forever when there is nothing to do.

@@ -11,8 +11,16 @@ _Noreturn void launcher_main(int control);
 // start.c: init's children get a copy of its memory, unlike the launcher's.
 void own_memory(void);
 
-// The child side of the clone: pid 1 of a container. Never returns.
-_Noreturn void init_main(int setup, const int* tasks, int ntasks);
+// What a process of ours is born as.
+struct birth {
+  int setup;        // socket to the launcher
+  const int* tasks; // files of the v1 cgroups to join
+  int ntasks;
+  bool agent;
+  bool hidden; // becomes undumpable once the id maps are written
+};
+// The child side of the clone: pid 1 of a container, or an agent. Never returns.
+_Noreturn void init_main(const struct birth* birth);
 
 // cgroup.c: the container's directories in the cgroup hierarchies.
 struct hierarchy {

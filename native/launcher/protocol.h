@@ -8,7 +8,9 @@ enum message_op {
   // Node to launcher
   MSG_CONNECT = 10, // on the control socket only; fd: a client's socket
   MSG_HELLO = 11,   // ints: first id, count and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state
-  // ints: id, clone flags, hierarchy mask, map mode; blobs: writes, common host steps, common init steps, own of each
+  // ints: id, clone flags, hierarchy mask, map mode, create flags; blobs: writes, common host steps, common init steps,
+  // own of each, and the id maps, if they are given: a record {ints: whether setgroups is denied; blobs: of users,
+  // groups}
   MSG_CREATE = 12,
   MSG_KILL = 13,    // ints: id
   MSG_STATS = 14,   // ints: id, request
@@ -35,6 +37,8 @@ enum message_op {
   MSG_EXEC = 50,   // ints: exec, flags, columns, rows; blobs: steps
   MSG_SIGNAL = 51, // ints: exec, signal
   MSG_FILE = 52,   // ints: request, operation, a, b, c; blobs: path, second path
+  // to an agent; ints: request, slots whose descriptors to hand out…; blobs: steps; fds: those of slots 0…
+  MSG_RUN = 53,
 
   // init to Node
   MSG_READY = 60,
@@ -43,6 +47,7 @@ enum message_op {
   MSG_EXEC_FAILED = 63, // ints: exec, step, errno, detail; blobs: text
   MSG_EXITED = 64,      // ints: exec, wait status, user µs, system µs, maxrss KiB, in blocks, out blocks
   MSG_FILE_REPLY = 65,  // ints: request, errno, more, values…; blobs: data
+  MSG_RAN = 66,         // ints: request, step, errno, detail; blobs: text; fds: those asked for
 
   // a starting program to Node, on a socket of its own
   MSG_LISTENER = 70, // fd: the listener of its seccomp filter
@@ -58,6 +63,18 @@ enum create_stage {
   STAGE_HOST_STEP = 6,
   STAGE_START = 7,
   STAGE_STORAGE = 8,
+};
+
+// How the ids of a new user namespace are mapped; MAP_NONE where there is none.
+enum map_mode {
+  MAP_RANGE = 0,
+  MAP_SINGLE = 1,
+  MAP_NONE = 2,
+  MAP_GIVEN = 3,
+};
+
+enum create_flags {
+  CREATE_AGENT = 1, // a process of ours outside of containers: see docs/architecture.md
 };
 
 enum exec_flags {
@@ -109,6 +126,8 @@ enum step_op {
   STEP_IO_PRIORITY = 61,
   STEP_PERSONALITY = 62,
   STEP_OOM_SCORE_ADJUST = 63,
+  STEP_SETNS = 70,
+  STEP_FORK = 71,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.

@@ -26,7 +26,7 @@ static bool is_expected(const struct recipe* recipe) {
 // Called when there is nothing else to do.
 void make_spare(void) {
   struct creation creation = {.container = new_container(&expected)};
-  if (creation.container && give_birth(&creation, &expected, 0) >= 0) {
+  if (creation.container && give_birth(&creation, &expected, 0, 0) >= 0) {
     spares++;
     return;
   }
@@ -71,7 +71,8 @@ void expect_another(const struct recipe* recipe) {
   }
   give_up_spares();
   expected = *recipe;
-  known = can_be_made_ahead(recipe) && keep_blob(&recipe->host, host_steps, MAX_COMMON, &expected.host) &&
+  known = recipe->map_mode != MAP_GIVEN && can_be_made_ahead(recipe) &&
+          keep_blob(&recipe->host, host_steps, MAX_COMMON, &expected.host) &&
           keep_blob(&recipe->init, init_steps, MAX_COMMON, &expected.init);
 }
 

@@ -48,6 +48,8 @@ static const struct step_kind kinds[] = {
     [STEP_IO_PRIORITY] = {step_io_priority, 1, 0},
     [STEP_PERSONALITY] = {step_personality, 1, 0},
     [STEP_OOM_SCORE_ADJUST] = {step_oom_score_adjust, 1, 0},
+    [STEP_SETNS] = {step_setns, 2, 0},
+    [STEP_FORK] = {step_fork, 0, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {

@@ -45,7 +45,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities, step_prctl,
     step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
-    step_personality, step_oom_score_adjust;
+    step_personality, step_oom_score_adjust, step_setns, step_fork;
 
 // Gives this process the score that one of these steps asks for, so that a child is forked with it. `fd` is its own
 // oom_score_adj; returns what it was, or NO_SCORE where no step asks.

@@ -41,11 +41,6 @@ long step_loopback_up(struct plan_context* context, const struct record* step) {
   return rc;
 }
 
-long step_unshare(struct plan_context* context, const struct record* step) {
-  (void)context;
-  return sys(unshare, step->ints[0]);
-}
-
 // blobs: the exact list of supplementary groups, u32 each
 long step_set_groups(struct plan_context* context, const struct record* step) {
   size_t count = step->blobs[0].length / 4;

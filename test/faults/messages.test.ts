@@ -79,6 +79,7 @@ describe('messages', () => {
     const renamed: Partial<Record<string, string>> = {
       fsconfigCreate: 'FSCONFIG',
       noNewPrivs: 'PRCTL',
+      parentDeathSignal: 'PRCTL',
       keepCapabilities: 'PRCTL',
       coreScheduling: 'PRCTL',
       writeKernelFile: 'WRITE_FILE',
@@ -151,8 +152,12 @@ describe('messages', () => {
     await Container.run(['/bin/true']);
     const valid = [
       encodeRecord(message.HELLO, [0, 0, 0], ['', '', '', '', '']),
-      encodeRecord(message.CREATE, [1, 0, 0, 0], ['', '', '']),
-      encodeRecord(message.CREATE, [1, 0x7c020000, 0xffff, 0], [noise(next, 64), noise(next, 64), noise(next, 64)]),
+      encodeRecord(message.CREATE, [1, 0, 0, 0, 0], ['', '', '', '', '', '']),
+      encodeRecord(
+        message.CREATE,
+        [1, 0x7c020000, 0xffff, next(5), next(2)],
+        Array.from({ length: 6 }, () => noise(next, 64)),
+      ),
       encodeRecord(message.KILL, [77]),
       encodeRecord(message.STATS, [77, 1]),
       encodeRecord(message.WRITE, [77, 1, 99], ['../x', 'y']),
@@ -210,7 +215,7 @@ describe('messages', () => {
           {
             cloneFlags: namespaces,
             hierarchies: blueprint.hierarchies,
-            singleId: blueprint.ids === 'single',
+            ids: blueprint.ids,
             writes: blueprint.writes,
             host: encoded(blueprint.steps.host),
             init: encoded(blueprint.steps.container),

@@ -1,6 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { detail, execFlag, fileOperation, message, stage } from '../../../lib/launcher/protocol.js';
+import {
+  createFlag,
+  detail,
+  execFlag,
+  fileOperation,
+  mapMode,
+  message,
+  stage,
+} from '../../../lib/launcher/protocol.js';
 import { stepOp } from '../../../lib/plan/encode.js';
 
 /** The constants of one enum of the C sources: `{ HELLO: 11, … }`, without the enum's common prefix. */
@@ -16,6 +24,8 @@ describe('the numbers of the protocol', () => {
     ['messages', message, cEnum('protocol.h', 'message_op', 'MSG_')],
     ['stages of a creation', stage, cEnum('protocol.h', 'create_stage', 'STAGE_')],
     ['flags of an exec', execFlag, cEnum('protocol.h', 'exec_flags', 'EXEC_')],
+    ['modes of id maps', mapMode, cEnum('protocol.h', 'map_mode', 'MAP_')],
+    ['flags of a creation', createFlag, cEnum('protocol.h', 'create_flags', 'CREATE_')],
     ['details of a failure', detail, cEnum('steps.h', 'failure_detail', 'DETAIL_')],
     ['file operations', fileOperation, cEnum('file.c', 'file_op', 'FILE_')],
   ])('%s are the same in TypeScript and in C', (_, ours, native) => {
@@ -28,6 +38,7 @@ describe('the numbers of the protocol', () => {
     const calls: Readonly<Record<string, string>> = {
       fsconfigCreate: 'FSCONFIG',
       noNewPrivs: 'PRCTL',
+      parentDeathSignal: 'PRCTL',
       keepCapabilities: 'PRCTL',
       coreScheduling: 'PRCTL',
       writeKernelFile: 'WRITE_FILE',

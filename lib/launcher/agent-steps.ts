@@ -1,0 +1,123 @@
+/** How an agent gets into its namespaces: the steps, and the order that their rules ask for. */
+
+import { isRoot } from '../host/configuration.js';
+import { cloneFlag, openFlag, propagationPrivate, type Step } from '../plan/step.js';
+import type { IdMaps } from '../primitives/id-map.js';
+import { flagsOf, kindFlag, type NamespaceKind } from '../primitives/namespace/kind.js';
+import type { IdMapping } from './launcher.js';
+import type { Descriptor } from './native.js';
+
+/** Offsets of the clocks of a new time namespace, in milliseconds (time_namespaces(7)). */
+export interface TimeOffsets {
+  readonly monotonic?: number;
+  readonly boottime?: number;
+}
+
+export interface AgentOptions {
+  /** Kinds of namespaces that it gets new ones of. */
+  readonly create?: readonly NamespaceKind[];
+  /**
+   * Ids of a new user namespace: `'range'`, 65,536 of the host that no one else has; `'single'`, this process's own as 0; or
+   * maps. Default `'range'` as root, else `'single'`.
+   */
+  readonly ids?: 'range' | 'single' | IdMaps;
+  /** Namespaces that it enters. A new user namespace cannot be made beside them. */
+  readonly join?: ReadonlyMap<NamespaceKind, Descriptor>;
+  /** Clocks of a new time namespace. */
+  readonly timeOffsets?: TimeOffsets;
+}
+
+/** What the launcher is asked for. */
+export function idMapping(created: readonly NamespaceKind[], { ids }: AgentOptions): IdMapping {
+  if (!created.includes('user')) return 'none';
+  if (ids === undefined) return isRoot() ? 'range' : 'single';
+  if (typeof ids === 'string') return ids;
+  return { uid: String(ids.uid), gid: String(ids.gid), denySetgroups: !isRoot() };
+}
+
+/** Steps of an agent whose namespaces were made with it. */
+export function firstSteps(created: readonly NamespaceKind[], options: AgentOptions): Step[] {
+  const steps: Step[] = [];
+  if (created.includes('time')) steps.push(...openProcess, ...newClocks(options.timeOffsets));
+  if (created.includes('mnt')) steps.push(privateMounts);
+  if (created.includes('user')) steps.push(...becomeMapped(options));
+  return steps;
+}
+
+/**
+ * Steps of an agent that enters namespaces, and makes others there. Root may enter any that its own user namespace is above
+ * of, and keeps that right only until it enters a user namespace itself: so that comes last. Whoever has no rights gets them
+ * by entering a user namespace: so it comes first.
+ */
+export function enteringSteps(
+  join: ReadonlyMap<NamespaceKind, Descriptor>,
+  created: readonly NamespaceKind[],
+  options: AgentOptions,
+): { readonly steps: Step[]; readonly descriptors: Descriptor[] } {
+  const others = [...join.keys()].filter((kind) => kind !== 'user');
+  const user: NamespaceKind[] = join.has('user') ? ['user'] : [];
+  const order = isRoot() ? [...others, ...user] : [...user, ...others];
+  const steps: Step[] = [...openProcess];
+  const descriptors: Descriptor[] = [];
+  for (const kind of order) {
+    const descriptor = join.get(kind);
+    if (!descriptor) continue;
+    const position = descriptors.push(descriptor) - 1;
+    steps.push({ kind: 'setns', namespace: String(position), flags: kindFlag[kind] });
+  }
+  if (created.includes('time')) steps.push(...newClocks(options.timeOffsets));
+  const rest = created.filter((kind) => kind !== 'time');
+  if (rest.length > 0) steps.push({ kind: 'unshare', flags: flagsOf(rest) });
+  if (rest.includes('mnt')) steps.push(privateMounts);
+  if (rest.includes('pid')) steps.push({ kind: 'fork' });
+  return { steps, descriptors };
+}
+
+/** Held open, since the procfs of a mount namespace that is entered may be none, or another. */
+const openProcess: readonly Step[] = [
+  { kind: 'open', to: 'own process', from: null, path: '/proc/self', flags: openFlag.PATH, resolve: 0 },
+];
+
+/** The clocks are set before anything is in the namespace; then the agent enters it, and what it starts is there too. */
+function newClocks(offsets: TimeOffsets | undefined): Step[] {
+  const lines = (['monotonic', 'boottime'] as const).flatMap((clock) => {
+    const value = offsets?.[clock];
+    return value === undefined ? [] : [`${clock} ${offsetText(value)}\n`];
+  });
+  const under = 'own process';
+  const steps: Step[] = [{ kind: 'unshare', flags: cloneFlag.NEWTIME }];
+  if (lines.length > 0) steps.push({ kind: 'writeKernelFile', under, path: 'timens_offsets', value: lines.join('') });
+  steps.push(
+    { kind: 'open', to: 'clocks', from: under, path: 'ns/time_for_children', flags: 0, resolve: 0 },
+    { kind: 'setns', namespace: 'clocks', flags: cloneFlag.NEWTIME },
+  );
+  return steps;
+}
+
+/** Seconds and nanoseconds, the latter never negative. */
+function offsetText(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  return `${seconds} ${Math.round((milliseconds - seconds * 1000) * 1e6)}`;
+}
+
+/** A copy of the mounts would pass on what happens in it to where it was copied from (mount_namespaces(7)). */
+const privateMounts: Step = {
+  kind: 'mountSetattr',
+  on: null,
+  path: '/',
+  recursive: true,
+  set: 0,
+  clear: 0,
+  propagation: propagationPrivate,
+};
+
+/** Until here the process is the host's user, whom a range, or maps, need not contain. */
+function becomeMapped({ ids = isRoot() ? 'range' : 'single' }: AgentOptions): Step[] {
+  const first = (kind: 'uid' | 'gid') => (typeof ids === 'string' ? 0 : (ids[kind].ranges[0]?.inside ?? 0));
+  const groups = ids === 'range' || (ids !== 'single' && isRoot());
+  return [
+    ...(groups ? [{ kind: 'setGroups', groups: [] } as const] : []),
+    { kind: 'setGid', gid: first('gid') },
+    { kind: 'setUid', uid: first('uid') },
+  ];
+}
