@@ -63,6 +63,19 @@ export interface Addon {
   getXattr(file: Buffer | Descriptor, name: string): Buffer | undefined;
   listXattr(file: Buffer | Descriptor): Buffer;
   setXattr(file: Buffer | Descriptor, name: string, value: Uint8Array, flags: number): void;
+  /** Stands for the file without opening it (O_PATH). */
+  openPath(path: Buffer, follow: boolean): Descriptor;
+  /** The number of the mount that a path, whose last component is not followed, or a descriptor is on. */
+  mountId(file: Buffer | Descriptor): number;
+  /** Entries of one directory of an overlay, on a thread of the pool: see lib/primitives/mount/changes.ts. */
+  readLayer(
+    rest: Descriptor | undefined,
+    upper: Descriptor | undefined,
+    merged: Descriptor,
+    below: Descriptor | undefined,
+    path: Buffer,
+    prefix: string,
+  ): Promise<{ readonly records: Buffer; readonly rest?: Descriptor }>;
   removeXattr(file: Buffer | Descriptor, name: string): boolean;
   readonly Channel: new (
     descriptor: Descriptor,

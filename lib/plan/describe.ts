@@ -26,7 +26,10 @@ export function describeStep(step: Step): StepDescription {
     case 'fsopen':
       return page('fsopen', `configure a new ${step.type} file system`);
     case 'fsconfig':
+      if (step.file !== undefined) return page('fsconfig', `set ${step.key} to "${step.file}"`);
       return page('fsconfig', `set ${step.value === undefined ? step.key : `${step.key}=${step.value}`}`);
+    case 'fsconfigLayers':
+      return page('fsconfig', `set ${step.key} to ${step.layers.map((layer) => `"${layer}"`).join(', ')}`);
     case 'fsconfigCreate':
       return page('fsconfig', 'create the file system');
     case 'fsmount':
@@ -45,6 +48,12 @@ export function describeStep(step: Step): StepDescription {
         `attach "${step.mount}" at ${step.path || '.'} of ${step.under ?? 'the old root'}`,
         step.path,
       );
+    case 'unmount':
+      return { ...page('umount2', `unmount ${step.name} of ${step.under}`, step.name), manual: 'umount(2)' };
+    case 'detach':
+      return { ...page('umount2', `take "${step.mount}" and all below it out of the tree`), manual: 'umount(2)' };
+    case 'discard':
+      return { ...page('unlinkat', `empty "${step.upper}" and "${step.work}"`), manual: 'unlink(2)' };
     case 'pivotRoot':
       return page('pivot_root', `make "${step.to}" the root, and detach the old one`);
     case 'mask':

@@ -10,9 +10,13 @@ export const stepOp = {
   fsopen: 2,
   fsconfig: 3,
   fsconfigCreate: 3,
+  fsconfigLayers: 80,
   fsmount: 4,
   mountSetattr: 5,
   moveMount: 6,
+  unmount: 81,
+  detach: 82,
+  discard: 83,
   pivotRoot: 7,
   mask: 8,
   makeDirectory: 10,
@@ -69,7 +73,7 @@ const SCHED_FLAG_RESET_ON_FORK = 1;
 const policyNumber = { other: 0, fifo: 1, rr: 2, batch: 3, idle: 5, deadline: 6 } as const;
 const ioClassNumber = { none: 0, realtime: 1, 'best-effort': 2, idle: 3 } as const;
 const ioClassShift = 13;
-const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, CREATE: 6 } as const;
+const fsconfigCommand = { SET_FLAG: 0, SET_STRING: 1, SET_FD: 5, CREATE: 6 } as const;
 const existing = { refuse: 0, replace: 1, keep: 2, kernel: 3 } as const;
 
 /**
@@ -146,11 +150,17 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fsopen':
       return writer.put(op, [slots.of(step.to)], [step.type]);
     case 'fsconfig': {
+      if (step.file !== undefined)
+        return writer.put(op, [slots.of(step.on), fsconfigCommand.SET_FD, slots.of(step.file)], [step.key, '']);
       const command = step.value === undefined ? fsconfigCommand.SET_FLAG : fsconfigCommand.SET_STRING;
       return writer.put(op, [slots.of(step.on), command, none], [step.key, step.value ?? '']);
     }
     case 'fsconfigCreate':
       return writer.put(op, [slots.of(step.on), fsconfigCommand.CREATE, none], ['', '']);
+    case 'fsconfigLayers': {
+      const layers = Buffer.from(Uint32Array.from(step.layers, (layer) => slots.of(layer)).buffer);
+      return writer.put(op, [slots.of(step.on)], [step.key, step.prefix, layers]);
+    }
     case 'fsmount':
       return writer.put(op, [slots.of(step.to), slots.of(step.from), step.attributes]);
     case 'mountSetattr': {
@@ -161,6 +171,12 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     }
     case 'moveMount':
       return writer.put(op, [slots.of(step.mount), slots.of(step.under), step.directory ? 1 : 0], [step.path]);
+    case 'unmount':
+      return writer.put(op, [slots.of(step.under), step.mountId], [step.name]);
+    case 'detach':
+      return writer.put(op, [slots.of(step.mount)]);
+    case 'discard':
+      return writer.put(op, [slots.of(step.upper), slots.of(step.work)]);
     case 'pivotRoot':
       return writer.put(op, [slots.of(step.to)]);
     case 'mask': {

@@ -25,7 +25,22 @@ export type Step =
       readonly expect?: NodeType;
     }
   | { readonly kind: 'fsopen'; readonly to: Slot; readonly type: string }
-  | { readonly kind: 'fsconfig'; readonly on: Slot; readonly key: string; readonly value?: string }
+  /** Set an option: a flag without a value, else text, or a file by its descriptor (overlays: since Linux 6.13). */
+  | {
+      readonly kind: 'fsconfig';
+      readonly on: Slot;
+      readonly key: string;
+      readonly value?: string;
+      readonly file?: Slot;
+    }
+  /** Set an option to the numbers of descriptors, each with the prefix before it, separated by colons. */
+  | {
+      readonly kind: 'fsconfigLayers';
+      readonly on: Slot;
+      readonly key: string;
+      readonly prefix: string;
+      readonly layers: readonly Slot[];
+    }
   | { readonly kind: 'fsconfigCreate'; readonly on: Slot }
   | { readonly kind: 'fsmount'; readonly to: Slot; readonly from: Slot; readonly attributes: number }
   | {
@@ -49,6 +64,12 @@ export type Step =
       readonly path: string;
       readonly directory: boolean;
     }
+  /** Unmount what is mounted at a name, if it is the mount of that number. */
+  | { readonly kind: 'unmount'; readonly under: Slot; readonly name: string; readonly mountId: number }
+  /** Take a mount, and all below it, out of the tree; it ends when nobody uses a file of it any more. */
+  | { readonly kind: 'detach'; readonly mount: Slot }
+  /** Empty the upper directory of an overlay, and its work directory. */
+  | { readonly kind: 'discard'; readonly upper: Slot; readonly work: Slot }
   | { readonly kind: 'pivotRoot'; readonly to: Slot }
   /** Hide a path, or make it read-only, if it is there. */
   | {

@@ -19,6 +19,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitStream(env, exports);
   InitSeccomp(env, exports);
   InitXattr(env, exports);
+  InitMount(env, exports);
+  InitLayer(env, exports);
   return InitSpawn(env, exports);
 }
 

@@ -11,6 +11,8 @@ Napi::Object InitChannel(Napi::Env env, Napi::Object exports);
 Napi::Object InitStream(Napi::Env env, Napi::Object exports);
 Napi::Object InitSeccomp(Napi::Env env, Napi::Object exports);
 Napi::Object InitXattr(Napi::Env env, Napi::Object exports);
+Napi::Object InitMount(Napi::Env env, Napi::Object exports);
+Napi::Object InitLayer(Napi::Env env, Napi::Object exports);
 Napi::Object InitSpawn(Napi::Env env, Napi::Object exports);
 
 // Throws a JavaScript Error with `syscall` and `errno` for lib/launcher/native.ts to translate.

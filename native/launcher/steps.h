@@ -46,6 +46,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
     step_personality, step_oom_score_adjust, step_setns, step_fork;
+step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 
 // Gives this process the score that one of these steps asks for, so that a child is forked with it. `fd` is its own
 // oom_score_adj; returns what it was, or NO_SCORE where no step asks.
@@ -56,4 +57,6 @@ void restore_oom_score(int fd, i64 score);
 // A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.
 int slot_fd(const struct plan_context* context, u64 slot);
 long set_slot(struct plan_context* context, u64 slot, long fd);
+// The kernel's own words about what was refused to a configuration context (fsopen(2)).
+void explain_configuration(struct plan_context* context, int fd);
 void explain(struct plan_context* context, u32 detail, const char* text);

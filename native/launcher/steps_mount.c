@@ -40,7 +40,7 @@ long step_fsopen(struct plan_context* context, const struct record* step) {
 }
 
 // The kernel's own words about a refused option (fsopen(2), "Message retrieval interface").
-static void read_messages(struct plan_context* context, int fd) {
+void explain_configuration(struct plan_context* context, int fd) {
   char line[FAILURE_TEXT];
   long got = sys(read, fd, line, sizeof line - 1);
   if (got <= 0)
@@ -58,7 +58,7 @@ long step_fsconfig(struct plan_context* context, const struct record* step) {
     return -EBADF;
   long rc = sys(fsconfig, fd, step->ints[1], key->length ? key->data : 0, value->length ? value->data : 0, aux);
   if (rc < 0)
-    read_messages(context, fd);
+    explain_configuration(context, fd);
   return rc;
 }
 
@@ -67,7 +67,7 @@ long step_fsmount(struct plan_context* context, const struct record* step) {
   int fd = slot_fd(context, step->ints[1]);
   long mount = sys(fsmount, fd, 1 /* FSMOUNT_CLOEXEC */, step->ints[2]);
   if (mount < 0)
-    read_messages(context, fd);
+    explain_configuration(context, fd);
   else if (step->ints[1] < SLOT_COUNT)
     close_fd(&context->slots[step->ints[1]]);
   return set_slot(context, step->ints[0], mount);
