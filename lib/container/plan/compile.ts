@@ -8,7 +8,7 @@
  */
 
 import { cloneFlag, propagationPrivate, type Step } from '../../plan/step.js';
-import { attach, tmpfs } from '../../primitives/mounts.js';
+import { attach, tmpfs } from '../../primitives/mount/steps.js';
 import type { ContainerSettings } from '../settings.js';
 import type { SourceFacts } from '../sources.js';
 import { deviceNodes, devices } from './devices.js';

@@ -1,7 +1,7 @@
 /** /dev: a tmpfs of ours with a fixed set of nodes, read-only at the end; terminals, shared memory and queues of its own. */
 
 import { mountAttribute, openFlag, propagationPrivate, resolveFlag, type Step } from '../../plan/step.js';
-import { attach, deviceNode, kernelOnly, newFileSystem, tmpfs } from '../../primitives/mounts.js';
+import { attach, deviceNode, kernelOnly, newFileSystem, tmpfs } from '../../primitives/mount/steps.js';
 import type { IdMode } from './compile.js';
 
 const { NOSUID, NOEXEC, RDONLY, STRICTATIME } = mountAttribute;

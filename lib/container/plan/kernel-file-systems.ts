@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { mountAttribute, openFlag, resolveFlag, type Step } from '../../plan/step.js';
-import { attach, kernelOnly, newFileSystem } from '../../primitives/mounts.js';
+import { attach, kernelOnly, newFileSystem } from '../../primitives/mount/steps.js';
 
 /** What tells about, or reaches, the host: Docker's list (moby, daemon/pkg/oci/defaults.go), and the host's pressure. */
 const hiddenInProc = [

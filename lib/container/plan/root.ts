@@ -1,10 +1,11 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
 import type { Step } from '../../plan/step.js';
-import { attach, hostTree, overlay, plain } from '../../primitives/mounts.js';
+import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ContainerSettings } from '../settings.js';
 import type { IdMode } from './compile.js';
 import { hostImage } from './host-image.js';
+import { containerOverlay } from './overlay.js';
 import { textFile } from './system-files.js';
 
 /** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
@@ -91,7 +92,7 @@ function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode):
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
-        ...overlay('root', { stage: 'stage', lower: ['lower'], upper: 'disk/upper', work: 'disk/work' }),
+        ...containerOverlay('root', 'stage', { lower: ['lower'], upper: 'disk/upper', work: 'disk/work' }),
         attach('root', 'stage', 'root'),
         ...['proc', 'sys', 'dev', 'etc'].map((name) => directory('root', name, 0o755)),
         directory('root', 'tmp', 0o1777),

@@ -1,9 +1,10 @@
 /** The mounts that the caller asks for, as steps. */
 
 import { mountAttribute, openFlag, resolveFlag, type Step } from '../../plan/step.js';
-import { attach, hostTree, overlay, plain, tmpfs } from '../../primitives/mounts.js';
+import { attach, hostTree, plain, tmpfs } from '../../primitives/mount/steps.js';
 import type { BindSettings, MountSettings, OverlaySettings } from '../settings.js';
 import type { IdMode } from './compile.js';
+import { containerOverlay } from './overlay.js';
 
 export interface MountSteps {
   /** Copies of host trees. */
@@ -66,7 +67,7 @@ function overlayMount(mount: OverlaySettings, slot: string, index: number, ids: 
       ...layers.map((layer) => attach(layer.slot, own, layer.name)),
       { kind: 'makeDirectory', under: own, path: 'upper', mode: 0o755 },
       { kind: 'makeDirectory', under: own, path: 'work', mode: 0o755 },
-      ...overlay(slot, { stage: own, lower: layers.map((layer) => layer.name), upper: 'upper', work: 'work' }),
+      ...containerOverlay(slot, own, { lower: layers.map((layer) => layer.name), upper: 'upper', work: 'work' }),
       attach(slot, 'root', mount.target),
     ],
   };
