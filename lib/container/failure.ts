@@ -21,6 +21,7 @@ export function stepError(
   const step = failure.step === undefined ? undefined : steps[failure.step];
   const errno = errnoName(failure.errno);
   if (step?.kind === 'exec') return execError(step.program, failure, place);
+  if (step?.kind === 'coreScheduling' && ['EINVAL', 'ENODEV'].includes(errno)) return noCoreScheduling(failure.errno);
   if (!step) {
     return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
       errno: failure.errno,
@@ -79,6 +80,9 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
       break;
+    case 'affinity':
+      if (errno === 'EINVAL') return 'at least one of them must exist, and be in the cpuset that the program is in';
+      break;
     case 'seccomp':
       if (errno === 'EAGAIN') return 'limits.pids leaves no room for the process that hands the filter’s listener over';
       if (errno === 'EBUSY')
@@ -120,10 +124,21 @@ function hostStepHint(step: Step, errno: string): string | undefined {
       break;
     case 'moveMount':
     case 'makeDirectory':
+    case 'affinity':
     case 'rlimit':
       return stepHint(step, errno);
   }
   return undefined;
+}
+
+/** prctl(2): EINVAL of a kernel that was built without it, ENODEV of a processor without hyper-threads. */
+function noCoreScheduling(errno: number): UnsupportedError {
+  const without = errnoName(errno) === 'ENODEV' ? 'no processor here has hyper-threads' : 'this kernel has none';
+  return new UnsupportedError(`core scheduling cannot be had: ${without}`, {
+    errno,
+    syscall: 'prctl',
+    hint: 'leave scheduling.core out; it takes Linux 5.14 with CONFIG_SCHED_CORE',
+  });
 }
 
 function execError(program: string, failure: StepFailure, place: Place): TscontainError {
@@ -169,7 +184,11 @@ function execError(program: string, failure: StepFailure, place: Place): Tsconta
       hint,
     );
   }
-  return make('ERR_EXEC', `cannot execute ${program}: ${errno}`, 'see execve(2) for what this error means');
+  const hint =
+    errno === 'EPERM'
+      ? 'either the seccomp profile does not allow execve, or the file has capabilities that the bounding set lacks'
+      : 'see execve(2) for what this error means';
+  return make('ERR_EXEC', `cannot execute ${program}: ${errno}`, hint);
 }
 
 /** A failure on the launcher's side, before the container's first step. */

@@ -114,7 +114,9 @@ export class IdMap implements Iterable<IdRange> {
       try {
         return IdMap.parse(readFileSync(path, 'utf8'), path);
       } catch (cause) {
-        throw new TscontainError('ERR_ID_MAP', `the id map ${path} could not be read`, { path, cause });
+        const { code } = cause as NodeJS.ErrnoException;
+        const reason = code === 'ERR_OPTION' ? 'the user namespace has none yet' : code;
+        throw new TscontainError('ERR_ID_MAP', `the id map ${path} could not be read: ${reason}`, { path, cause });
       }
     };
     return Object.freeze({ uid: read('uid_map'), gid: read('gid_map') });

@@ -12,7 +12,7 @@ import {
   type SeccompProfile,
   validateProfile,
 } from '../../primitives/seccomp/index.js';
-import { type Copied, copyObject, defineSchema, expectKeys, optionName, readObject } from './schema.js';
+import { type Copied, copyObject, defineSchema, optionName, readObject } from './schema.js';
 
 /** Calls that are decided, or told of, while a program runs. */
 export interface SupervisionSettings {
@@ -107,10 +107,11 @@ function readNotify(
 }
 
 function readHandlers(copied: Copied, option: string): ReadonlyMap<string, SeccompHandler> {
-  const entries = Object.entries(expectKeys(copied, option, defineSchema(Object.keys(copied).filter(isSyscallName))));
+  const entries = Object.entries(copied);
   if (entries.length === 0) throw new OptionError(option, 'a function, or functions by names of system calls', copied);
   return new Map(
     entries.map(([name, handler]) => {
+      if (!isSyscallName(name)) throw new OptionError(optionName(option, name), 'the name of a system call', name);
       if (typeof handler !== 'function') throw new OptionError(optionName(option, name), 'a function', handler);
       return [name, handler as SeccompHandler];
     }),

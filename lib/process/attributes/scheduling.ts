@@ -163,10 +163,10 @@ export function expectSchedulable(
   if (policy && policy.priority > 0 && soft('rtprio') < policy.priority) {
     refuse(
       `policy '${policy.policy}' with priority ${policy.priority}`,
-      `or rlimits.rtprio of at least ${policy.priority}`,
+      `rlimits.rtprio of at least ${policy.priority} allows it too`,
     );
   }
   if (policy && policy.nice < 0 && soft('nice') < 20 - policy.nice) {
-    refuse(`nice ${policy.nice}`, `or rlimits.nice of at least ${20 - policy.nice}`);
+    refuse(`nice ${policy.nice}`, `rlimits.nice of at least ${20 - policy.nice} allows it too`);
   }
 }
