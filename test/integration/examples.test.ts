@@ -1,0 +1,37 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { packageRoot } from '../support/build.js';
+import { needsRoot } from '../support/requirements.js';
+import { checkResidue } from '../support/residue.js';
+
+/** A line that each example prints where it works. Each file of the folder must have one. */
+const telling: Readonly<Record<string, RegExp>> = {
+  seccomp: /^uname +Node /m,
+};
+
+const examples = readdirSync(`${packageRoot}examples/primitives`).map((file) => file.replace(/\.ts$/, ''));
+
+describe('the examples of primitives', () => {
+  checkResidue();
+
+  it('are all expected to print something, and compile', { timeout: 120_000 }, () => {
+    expect(examples.sort()).toEqual(Object.keys(telling).sort());
+    // What they import is the package as it is shipped, so it is built of what is here now.
+    for (const script of ['build:ts', 'build:examples']) {
+      execFileSync('npm', ['run', '--silent', script], { cwd: packageRoot, stdio: 'inherit' });
+    }
+  });
+
+  it.for(examples)('%s shows what it says', { timeout: 60_000 }, (name, context) => {
+    needsRoot(context);
+    const file = `${packageRoot}build/examples/primitives/${name}.js`;
+    const { stdout, stderr, status } = spawnSync(process.execPath, [file], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    const line = telling[name] ?? /nothing is expected of it/;
+    const reason = /^not here +(.*)$/m.exec(stdout)?.[1];
+    context.skip(reason !== undefined && !line.test(stdout), reason);
+    expect(stdout).toMatch(line);
+  });
+});
