@@ -23,12 +23,17 @@ export {
   TscontainError,
   UnsupportedError,
 } from './errors.js';
+export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { StepDescription } from './plan/describe.js';
 export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export type { ContainerStats } from './primitives/cgroup/index.js';
 export { IdMap, type IdMaps, type IdRange } from './primitives/id-map.js';
+export type { NamespaceKind } from './primitives/namespace/kind.js';
+export type { NamespaceEntry } from './primitives/namespace/list.js';
+export { Namespace } from './primitives/namespace/namespace.js';
+export type { IdMapOption, NamespaceOptions } from './primitives/namespace/settings.js';
 export type { Resource } from './primitives/rlimits.js';
 export {
   type DeniedCall,

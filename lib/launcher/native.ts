@@ -77,6 +77,17 @@ export interface Addon {
     prefix: string,
   ): Promise<{ readonly records: Buffer; readonly rest?: Descriptor }>;
   removeXattr(file: Buffer | Descriptor, name: string): boolean;
+  /** A namespace by the path of its file; an error with `errno` ENOTTY for a file that is none. */
+  openNamespace(path: string): Descriptor;
+  /** The user namespace that owns it, or the one above it. */
+  relatedNamespace(namespace: Descriptor, which: 'user' | 'parent'): Descriptor;
+  /** Its kind as a flag of clone(2), its inode, the device of that. */
+  namespaceFacts(namespace: Descriptor): [number, number, number];
+  /** Binds it over a file that is made for it. */
+  pinNamespace(namespace: Descriptor, path: string): void;
+  unpinNamespace(path: string): void;
+  /** Calls the function while this thread is in the namespace; `file` is the kind's name in /proc/thread-self/ns. */
+  inNamespace<T>(namespace: Descriptor, flag: number, file: string, call: () => T): T;
   readonly Channel: new (
     descriptor: Descriptor,
     onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,

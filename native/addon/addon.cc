@@ -21,6 +21,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitXattr(env, exports);
   InitMount(env, exports);
   InitLayer(env, exports);
+  InitNamespace(env, exports);
   return InitSpawn(env, exports);
 }
 

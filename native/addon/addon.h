@@ -13,6 +13,7 @@ Napi::Object InitSeccomp(Napi::Env env, Napi::Object exports);
 Napi::Object InitXattr(Napi::Env env, Napi::Object exports);
 Napi::Object InitMount(Napi::Env env, Napi::Object exports);
 Napi::Object InitLayer(Napi::Env env, Napi::Object exports);
+Napi::Object InitNamespace(Napi::Env env, Napi::Object exports);
 Napi::Object InitSpawn(Napi::Env env, Napi::Object exports);
 
 // Throws a JavaScript Error with `syscall` and `errno` for lib/launcher/native.ts to translate.
