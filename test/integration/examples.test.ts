@@ -7,6 +7,10 @@ import { checkResidue } from '../support/residue.js';
 
 /** A line that each example prints where it works. Each file of the folder must have one. */
 const telling: Readonly<Record<string, RegExp>> = {
+  attributes: /^processor time +SIGXCPU /m,
+  capabilities: /^user 1000 with +port 80 is mine$/m,
+  'id-map': /^nested +0 \d+ 10 /m,
+  namespace: /^interfaces up +none /m,
   seccomp: /^uname +Node /m,
 };
 
