@@ -26,11 +26,21 @@ await example(async () => {
   // Scheduling.
   await tell('nice', ['nice'], { scheduling: { nice: 10 } }, `this process: ${getPriority()}`);
   await tell('processors', ['nproc'], { scheduling: { affinity: '0' } }, "affinity: '0'");
-  await tell('policy', sh('chrt -p $$ | head -1'), { scheduling: { policy: 'batch' } }, 'woken, it takes no processor away');
+  await tell(
+    'policy',
+    sh('chrt -p $$ | head -1'),
+    { scheduling: { policy: 'batch' } },
+    'woken, it takes no processor away',
+  );
 
   // What it is told.
   await tell('machine', ['uname', '-m'], { personality: { domain: 'linux32' } }, `this is ${process.arch}`);
-  await tell('score', ['cat', '/proc/self/oom_score_adj'], { oomScoreAdj: 500 }, 'killed before others, when memory is short');
+  await tell(
+    'score',
+    ['cat', '/proc/self/oom_score_adj'],
+    { oomScoreAdj: 500 },
+    'killed before others, when memory is short',
+  );
 
   const better = () => box.exec(['true'], { scheduling: { nice: -5 } });
   show('a better nice', await refusal(better));
