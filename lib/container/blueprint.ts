@@ -1,7 +1,9 @@
 /** Settings and what is known of their sources, worked out to the last step and the last limit: what a container is made from. */
 
 import { randomFillSync } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { release } from 'node:os';
+import { UnsupportedError } from '../errors.js';
 import { isRoot } from '../host/configuration.js';
 import { withFaultInParts } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
@@ -51,6 +53,7 @@ const shortId = 6;
  */
 export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
   if (!areDefault(settings.attributes)) expectPermitted(settings.attributes);
+  if (settings.timeOffsets && !existsSync('/proc/self/ns/time_for_children')) throw noTimeNamespaces();
   const id = newId();
   const hostname = settings.hostname ?? id;
   const ids: IdMode = isRoot() ? 'range' : 'single';
@@ -76,6 +79,12 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     supervision,
     relaxed,
   };
+}
+
+function noTimeNamespaces(): UnsupportedError {
+  return new UnsupportedError('this kernel has no time namespaces (timeOffsets)', {
+    hint: 'it takes Linux 5.6 or newer, built with CONFIG_TIME_NS',
+  });
 }
 
 interface Enforced {

@@ -7,6 +7,7 @@ import { detail, stage } from '../launcher/protocol.js';
 import { describeStep } from '../plan/describe.js';
 import type { Step } from '../plan/step.js';
 import type { CgroupLayout, CgroupWrite } from '../primitives/cgroup/index.js';
+import { personalityNames } from '../primitives/personality.js';
 
 /** Where steps ran: most hints are about what a container has of its own. */
 export type Place = 'container' | 'host';
@@ -31,6 +32,8 @@ export function stepError(
   const { text, call, path } = describeStep(step);
   const index = (failure.step ?? 0) + 1;
   const kernel = failure.text ? ` (${failure.text.trim()})` : '';
+  const missing = unsupportedStep(step, errno);
+  if (missing) return new UnsupportedError(`${doing}: ${missing.what}`, { ...missing, errno, syscall: call });
   return new TscontainError(
     'ERR_STEP',
     `${doing}: step ${index} of ${steps.length}, ${text}: ${call} gave ${errno}${kernel}`,
@@ -42,6 +45,23 @@ export function stepError(
       hint: place === 'container' ? stepHint(step, errno) : hostStepHint(step, errno),
     },
   );
+}
+
+/** Steps whose refusal means that the kernel, or the machine, has no such thing. */
+function unsupportedStep(step: Step, errno: string): { what: string; hint: string } | undefined {
+  if (step.kind === 'coreScheduling' && (errno === 'EINVAL' || errno === 'ENODEV')) {
+    const what = 'this host has no core scheduling (scheduling.core)';
+    const hint =
+      errno === 'ENODEV'
+        ? 'its processors have no hyper-threads that are in use, so no core is shared'
+        : 'it takes Linux 5.14 or newer, built with CONFIG_SCHED_CORE';
+    return { what, hint };
+  }
+  if (step.kind === 'personality' && errno === 'EINVAL') {
+    const hint = "this processor runs no 32-bit programs: leave out personality.domain, which is then 'linux'";
+    return { what: `this host has no personality ${personalityNames(step.value)[0]}`, hint };
+  }
+  return undefined;
 }
 
 function stepHint(step: Step, errno: string): string | undefined {
@@ -87,6 +107,23 @@ function stepHint(step: Step, errno: string): string | undefined {
       if (errno === 'EAGAIN') return 'limits.pids leaves no room for the process that hands the filter’s listener over';
       if (errno === 'EBUSY')
         return 'another handler decides calls of this process already: it is under a filter itself';
+      break;
+    case 'affinity':
+      return 'each processor of scheduling.affinity must be online, and in the cpuset of the container (limits.cpuset)';
+    case 'scheduling':
+    case 'ioPriority':
+      if (errno === 'EPERM') return 'a better priority than the normal one takes CAP_SYS_NICE on the host';
+      break;
+    case 'sysctl':
+      if (errno === 'ENOENT') return 'this kernel has no such setting, or not in a namespace of its own';
+      if (errno === 'EACCES') return 'this kernel does not let a container set it (settings of ipc: Linux 6.10)';
+      if (errno === 'EINVAL') return 'the kernel does not take this value; in parentheses stands what it made of it';
+      break;
+    case 'timeOffsets':
+      if (errno === 'ERANGE') return 'no clock may be before 0, or near its end';
+      break;
+    case 'oomScoreAdjust':
+      if (errno === 'EACCES') return 'less than what this process began with takes CAP_SYS_RESOURCE on the host';
       break;
     case 'setUid':
     case 'setGid':

@@ -192,6 +192,22 @@ export interface ContainerOptions extends ProcessAttributes {
    * decides calls, or with refusals told of.
    */
   readonly seccomp?: 'default' | 'docker' | SeccompProfile | SeccompOptions;
+  /**
+   * Settings of the kernel in the container's own namespaces, as `{ 'net.ipv4.ip_unprivileged_port_start': 0 }`: of the ipc
+   * namespace (`kernel.msg…`, `kernel.shm…`, `kernel.sem`, `fs.mqueue.…`), `kernel.domainname`, and `net.…`. Each is read back,
+   * and one that the kernel does not take is an error. Programs inside can read all of /proc/sys, and change nothing of it.
+   */
+  readonly sysctl?: Readonly<Record<string, string | number>>;
+  /**
+   * A time namespace, whose clocks are the host's with these milliseconds added (time_namespaces(7)); the clock of the
+   * date is the host's in any case. An {@link UnsupportedError} before Linux 5.6.
+   */
+  readonly timeOffsets?: {
+    /** CLOCK_MONOTONIC. Default 0; no clock may be before 0. */
+    readonly monotonic?: number;
+    /** CLOCK_BOOTTIME, and so /proc/uptime. Default 0. */
+    readonly boottime?: number;
+  };
   /** Only `'none'` so far: a network namespace of its own with loopback, up. */
   readonly network?: 'none';
   /** Ends the creation, and the container, when it aborts. */

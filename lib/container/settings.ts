@@ -7,6 +7,8 @@ import { OptionError } from '../errors.js';
 import type { Capabilities } from '../primitives/capabilities.js';
 import { cgroupName } from '../primitives/cgroup/name.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
+import type { Sysctl } from '../primitives/sysctl.js';
+import type { ClockOffsets } from '../primitives/time-namespace.js';
 import {
   type AttributeSettings,
   attributeKeys,
@@ -15,6 +17,7 @@ import {
 } from '../process/attributes/settings.js';
 import { withLimits } from './settings/attributes.js';
 import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
+import { readSysctls, readTimeOffsets } from './settings/kernel.js';
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
 import { readHostPath, readWorkingDirectory } from './settings/paths.js';
@@ -48,6 +51,8 @@ export interface ContainerSettings {
   readonly limits: LimitSettings;
   /** Of every program that has none of its own; what `limits` says of one process is among them. */
   readonly attributes: AttributeSettings;
+  readonly sysctl: readonly Sysctl[];
+  readonly timeOffsets?: ClockOffsets;
   readonly storage: StorageSettings;
   readonly capabilities: Capabilities;
   readonly seccomp: SeccompProfile;
@@ -74,6 +79,8 @@ const containerKeys = [
   'seccomp',
   'network',
   'signal',
+  'sysctl',
+  'timeOffsets',
   ...attributeKeys,
 ] as const;
 
@@ -86,7 +93,7 @@ const noSwitch: readonly (readonly [string, string])[] = [
 ];
 const containerSchema = defineSchema(
   containerKeys,
-  new Map([...hintsFor(execKeys, 'is an option of exec and run'), ...noSwitch]),
+  new Map([...hintsFor(execKeys, 'is an option of exec and run'), ...noSwitch, ['sysctls', 'did you mean sysctl?']]),
 );
 const execSchema = defineSchema(
   execKeys,
@@ -134,6 +141,7 @@ export function parseRunOptions(options: unknown): {
 
 function readContainer(fields: Fields<(typeof containerKeys)[number]>): ContainerSettings {
   const { name, image, hostname, user, cwd, env, network, signal } = fields;
+  const timeOffsets = readTimeOffsets(fields.timeOffsets, 'timeOffsets');
   const mounts = fields.mounts === undefined ? noMounts : readMounts(fields.mounts, 'mounts');
   const limits = readLimits(fields.limits, 'limits');
   const attributes = withLimits(readAttributes(fields, 'container'), limits);
@@ -147,6 +155,8 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     mounts,
     limits,
     attributes,
+    sysctl: readSysctls(fields.sysctl, 'sysctl', true),
+    ...(timeOffsets === undefined ? {} : { timeOffsets }),
     storage:
       fields.storage === undefined && limits === defaultLimits
         ? defaultStorage

@@ -1,9 +1,10 @@
 /** How an agent gets into its namespaces: the steps, and the order that their rules ask for. */
 
 import { isRoot } from '../host/configuration.js';
-import { cloneFlag, openFlag, propagationPrivate, type Step } from '../plan/step.js';
+import { propagationPrivate, type Step } from '../plan/step.js';
 import type { IdMaps } from '../primitives/id-map.js';
 import { flagsOf, kindFlag, type NamespaceKind } from '../primitives/namespace/kind.js';
+import { nanoseconds, newClocks, openOwnProcess } from '../primitives/time-namespace.js';
 import type { IdMapping } from './launcher.js';
 import type { Descriptor } from './native.js';
 
@@ -38,7 +39,7 @@ export function idMapping(created: readonly NamespaceKind[], { ids }: AgentOptio
 /** Steps of an agent whose namespaces were made with it. */
 export function firstSteps(created: readonly NamespaceKind[], options: AgentOptions): Step[] {
   const steps: Step[] = [];
-  if (created.includes('time')) steps.push(...openProcess, ...newClocks(options.timeOffsets));
+  if (created.includes('time')) steps.push(...openOwnProcess, ...agentClocks(options.timeOffsets));
   if (created.includes('mnt')) steps.push(privateMounts);
   if (created.includes('user')) steps.push(...becomeMapped(options));
   return steps;
@@ -57,7 +58,8 @@ export function enteringSteps(
   const others = [...join.keys()].filter((kind) => kind !== 'user');
   const user: NamespaceKind[] = join.has('user') ? ['user'] : [];
   const order = isRoot() ? [...others, ...user] : [...user, ...others];
-  const steps: Step[] = [...openProcess];
+  // Held open, since the procfs of a mount namespace that is entered may be none, or another.
+  const steps: Step[] = [...openOwnProcess];
   const descriptors: Descriptor[] = [];
   for (const kind of order) {
     const descriptor = join.get(kind);
@@ -65,7 +67,7 @@ export function enteringSteps(
     const position = descriptors.push(descriptor) - 1;
     steps.push({ kind: 'setns', namespace: String(position), flags: kindFlag[kind] });
   }
-  if (created.includes('time')) steps.push(...newClocks(options.timeOffsets));
+  if (created.includes('time')) steps.push(...agentClocks(options.timeOffsets));
   const rest = created.filter((kind) => kind !== 'time');
   if (rest.length > 0) steps.push({ kind: 'unshare', flags: flagsOf(rest) });
   if (rest.includes('mnt')) steps.push(privateMounts);
@@ -73,31 +75,9 @@ export function enteringSteps(
   return { steps, descriptors };
 }
 
-/** Held open, since the procfs of a mount namespace that is entered may be none, or another. */
-const openProcess: readonly Step[] = [
-  { kind: 'open', to: 'own process', from: null, path: '/proc/self', flags: openFlag.PATH, resolve: 0 },
-];
-
 /** The clocks are set before anything is in the namespace; then the agent enters it, and what it starts is there too. */
-function newClocks(offsets: TimeOffsets | undefined): Step[] {
-  const lines = (['monotonic', 'boottime'] as const).flatMap((clock) => {
-    const value = offsets?.[clock];
-    return value === undefined ? [] : [`${clock} ${offsetText(value)}\n`];
-  });
-  const under = 'own process';
-  const steps: Step[] = [{ kind: 'unshare', flags: cloneFlag.NEWTIME }];
-  if (lines.length > 0) steps.push({ kind: 'writeKernelFile', under, path: 'timens_offsets', value: lines.join('') });
-  steps.push(
-    { kind: 'open', to: 'clocks', from: under, path: 'ns/time_for_children', flags: 0, resolve: 0 },
-    { kind: 'setns', namespace: 'clocks', flags: cloneFlag.NEWTIME },
-  );
-  return steps;
-}
-
-/** Seconds and nanoseconds, the latter never negative. */
-function offsetText(milliseconds: number): string {
-  const seconds = Math.floor(milliseconds / 1000);
-  return `${seconds} ${Math.round((milliseconds - seconds * 1000) * 1e6)}`;
+function agentClocks({ monotonic = 0, boottime = 0 }: TimeOffsets = {}): readonly Step[] {
+  return newClocks({ monotonic: nanoseconds(monotonic), boottime: nanoseconds(boottime) });
 }
 
 /** A copy of the mounts would pass on what happens in it to where it was copied from (mount_namespaces(7)). */

@@ -1,6 +1,7 @@
 /** What a step does, in words, with the system call it makes and where to read about it. */
 
 import { personalityNames } from '../primitives/personality.js';
+import { sysctlPath } from '../primitives/sysctl.js';
 import { cloneFlag, mountAttribute, type Step } from './step.js';
 
 /** A step for a reader. */
@@ -86,6 +87,20 @@ export function describeStep(step: Step): StepDescription {
       return page('mkdir', `make a private directory on disk, as "${step.to}"`);
     case 'setHostname':
       return page('sethostname', `set the host name to ${step.name}`);
+    case 'setDomainName':
+      return page('setdomainname', `set the domain name to ${step.name}`);
+    case 'sysctl': {
+      const text = `set ${step.key} to ${step.value}${step.tolerant ? ', if the kernel lets it here' : ''}`;
+      return { ...page('write', text, sysctlPath(step.key)), manual: 'proc_sys(5)' };
+    }
+    case 'timeOffsets':
+      return {
+        ...page(
+          'write',
+          `set the monotonic clock ${ahead(step.monotonic)}, the one since boot ${ahead(step.boottime)}`,
+        ),
+        manual: 'time_namespaces(7)',
+      };
     case 'loopbackUp':
       return { ...page('ioctl', 'bring the loopback interface up'), manual: 'netdevice(7)' };
     case 'unshare':
@@ -183,6 +198,11 @@ function octal(mode: number): string {
 
 function hex(mask: number): string {
   return `0x${mask.toString(16)}`;
+}
+
+function ahead(nanoseconds: bigint): string {
+  const milliseconds = Number(nanoseconds) / 1e6;
+  return `${Math.abs(milliseconds)} ms ${milliseconds < 0 ? 'back' : 'ahead'}`;
 }
 
 function limitText({ soft, hard }: { readonly soft: number; readonly hard: number }): string {

@@ -2,6 +2,7 @@
 
 import { none, RecordWriter } from '../launcher/wire.js';
 import { processorMask } from '../primitives/cgroup/cpuset.js';
+import { sysctlPath } from '../primitives/sysctl.js';
 import { keptSlots, mountAttribute, type Slot, type Step } from './step.js';
 
 /** The op of each kind of step in enum step_op. */
@@ -58,6 +59,9 @@ export const stepOp = {
   ioPriority: 61,
   personality: 62,
   oomScoreAdjust: 63,
+  sysctl: 64,
+  setDomainName: 65,
+  timeOffsets: 66,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
@@ -199,6 +203,11 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [slots.of(step.to)]);
     case 'stateDirectory':
       return writer.put(op, [slots.of(step.to)]);
+    case 'sysctl':
+      return writer.put(op, [slots.of(step.under), step.tolerant ? 1 : 0], [sysctlPath(step.key), step.value]);
+    case 'timeOffsets':
+      return writer.put(op, [slots.of(step.under), ...timespec(step.monotonic), ...timespec(step.boottime)]);
+    case 'setDomainName':
     case 'setHostname':
       return writer.put(op, [], [step.name]);
     case 'unshare':
@@ -263,4 +272,12 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fork':
       return writer.put(op, []);
   }
+}
+
+const second = 1_000_000_000n;
+
+/** Seconds and nanoseconds, the latter never negative, as struct timespec has them. */
+function timespec(nanoseconds: bigint): [number, number] {
+  const rest = ((nanoseconds % second) + second) % second;
+  return [Number((nanoseconds - rest) / second), Number(rest)];
 }

@@ -113,6 +113,24 @@ export type Step =
   /** The container's private directory on disk, as a mount, owned by the container's root. */
   | { readonly kind: 'stateDirectory'; readonly to: Slot }
   | { readonly kind: 'setHostname'; readonly name: string }
+  | { readonly kind: 'setDomainName'; readonly name: string }
+  /** Set a value below /proc/sys of the very mount that `under` is, and read it back. `key` has dots. */
+  | {
+      readonly kind: 'sysctl';
+      readonly under: Slot;
+      readonly key: string;
+      readonly value: string;
+      /** Go on where the kernel refuses. */
+      readonly tolerant: boolean;
+    }
+  /** Set the clocks of the time namespace that children will be in, in nanoseconds; read back. */
+  | {
+      readonly kind: 'timeOffsets';
+      /** The process's own directory in a procfs. */
+      readonly under: Slot;
+      readonly monotonic: bigint;
+      readonly boottime: bigint;
+    }
   | { readonly kind: 'loopbackUp' }
   | { readonly kind: 'unshare'; readonly flags: number }
   /** Enter the namespace that a descriptor stands for: setns(2), with its kind as a flag of clone(2). */
@@ -206,6 +224,8 @@ export const mountAttribute = {
 
 /** Namespaces of clone(2). */
 export const cloneFlag = {
+  /** With unshare(2) only: in clone3(2) the new process is in it at once, and its clocks cannot be set any more. */
+  NEWTIME: 0x00000080,
   NEWNS: 0x00020000,
   NEWCGROUP: 0x02000000,
   NEWUTS: 0x04000000,
@@ -213,7 +233,6 @@ export const cloneFlag = {
   NEWUSER: 0x10000000,
   NEWPID: 0x20000000,
   NEWNET: 0x40000000,
-  NEWTIME: 0x00000080,
 } as const;
 
 /** MS_PRIVATE of mount_namespaces(7), as mount_setattr(2) takes it. */

@@ -132,6 +132,9 @@ enum step_op {
   STEP_OOM_SCORE_ADJUST = 63,
   STEP_SETNS = 70,
   STEP_FORK = 71,
+  STEP_SYSCTL = 64,
+  STEP_SET_DOMAIN_NAME = 65,
+  STEP_TIME_OFFSETS = 66,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.

@@ -54,6 +54,9 @@ static const struct step_kind kinds[] = {
     [STEP_OOM_SCORE_ADJUST] = {step_oom_score_adjust, 1, 0},
     [STEP_SETNS] = {step_setns, 2, 0},
     [STEP_FORK] = {step_fork, 0, 0},
+    [STEP_SYSCTL] = {step_sysctl, 2, 2},
+    [STEP_SET_DOMAIN_NAME] = {step_set_domain_name, 0, 1},
+    [STEP_TIME_OFFSETS] = {step_time_offsets, 5, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {

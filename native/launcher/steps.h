@@ -47,6 +47,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
     step_personality, step_oom_score_adjust, step_setns, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
+step_function step_sysctl, step_set_domain_name, step_time_offsets;
 
 // Gives this process the score that one of these steps asks for, so that a child is forked with it. `fd` is its own
 // oom_score_adj; returns what it was, or NO_SCORE where no step asks.

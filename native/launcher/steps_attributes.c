@@ -3,7 +3,7 @@
 #include "steps.h"
 #include <linux/openat2.h>
 
-enum { READ_PERSONALITY = 0xffffffff, IOPRIO_WHO_PROCESS = 1, MAX_PROCESSOR_BYTES = 1024 };
+enum { READ_PERSONALITY = 0xffffffff, IOPRIO_WHO_PROCESS = 1, MAX_PROCESSOR_BYTES = 1024, SCHED_IDLE = 5 };
 
 static long not_applied(struct plan_context* context, const char* what) {
   explain(context, DETAIL_NOT_APPLIED, what);
@@ -44,6 +44,9 @@ long step_scheduling(struct plan_context* context, const struct record* step) {
   };
   struct scheduling now = {.size = sizeof now};
   long rc = sys(sched_setattr, 0, &wanted, 0);
+  // Of SCHED_IDLE the call ignores the nice value, which is kept all the same, for when the policy changes.
+  if (rc >= 0 && wanted.policy == SCHED_IDLE)
+    rc = sys(setpriority, 0, 0, wanted.nice);
   if (rc >= 0)
     rc = sys(sched_getattr, 0, &now, sizeof now, 0);
   if (rc < 0)

@@ -1,8 +1,12 @@
 /** Group B of the catalogue: procfs, sysfs, cgroupfs, devices. */
 
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Container, type ContainerOptions, OptionError } from '../../lib/index.js';
+import { injectFault } from '../../lib/plan/fault.js';
+import type { Step } from '../../lib/plan/step.js';
+import { checkSysctl } from '../../lib/primitives/sysctl.js';
 import { needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 import { inside, insideOf, outside, probeArgv } from './probe.js';
@@ -62,12 +66,33 @@ describe('B: kernel file systems and devices', () => {
     expect(outside<Record<string, string>>(probe)['/proc/sys/kernel/core_pattern']).toBe('OK');
   });
 
-  it('B5: there is no option by which a sysctl could be set', async () => {
-    const given = (extra: object) => Container.plan(extra as ContainerOptions);
-    for (const key of ['sysctl', 'sysctls']) {
-      await expect(given({ [key]: { 'kernel.core_pattern': '|/x' } })).rejects.toBeInstanceOf(OptionError);
+  it('B5: only settings of the container’s own namespaces can be set, and only to one line', async () => {
+    const host = readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
+    const refused: Record<string, unknown>[] = [
+      { 'kernel.core_pattern': '|/x' },
+      { 'kernel.msgmax+kernel.core_pattern': '|/x' },
+      { 'kernel.msgmax=1': 1 },
+      { 'kernel.msgmax\nkernel.core_pattern': 1 },
+      { 'kernel.msgmax': '1\n|/x' },
+      { 'net.ipv4.ip_forward': '1\n' },
+      { 'net/../kernel/core_pattern': '|/x' },
+      { 'net.ipv4.../.../kernel/core_pattern': '|/x' },
+      { 'vm.overcommit_memory': 1 },
+      { 'kernel.hostname': 'x' },
+      { 'kernel.shmmax': Number.NaN },
+    ];
+    for (const sysctl of refused) {
+      const start = Container.create({ sysctl } as ContainerOptions);
+      await expect(start, JSON.stringify(sysctl)).rejects.toBeInstanceOf(OptionError);
     }
-    await expect(given({ hostname: 'box' })).resolves.toBeDefined();
+    await expect(Container.plan({ sysctls: {} } as ContainerOptions)).rejects.toBeInstanceOf(OptionError);
+    expect(() => checkSysctl('net.ipv4.ip_forward', 1, 'sysctl', false)).toThrow(OptionError);
+    expect(checkSysctl('net.ipv4.ip_forward', 1, 'sysctl', true).value).toBe('1');
+    const read = `answer([open('/proc/sys/' + p).read().strip() for p in ('kernel/msgmax', 'net/ipv4/ip_forward', 'kernel/core_pattern')])`;
+    const sysctl = { 'kernel.msgmax': 4099, 'net.ipv4.ip_forward': 1 };
+    expect(await inside(read, { sysctl })).toEqual(['4099', '1', host.trim()]);
+    expect(readFileSync('/proc/sys/kernel/core_pattern', 'utf8')).toBe(host);
+    expect(outside<string[]>(read)[0]).not.toBe('4099');
   });
 
   it('B6: what opens for writing below /proc and /sys is on the golden list', async (context) => {
@@ -160,17 +185,44 @@ answer(lines)`;
   });
 
   it('B1: what the host reads about a process is what was asked for', async () => {
-    await using box = await Container.create();
-    const process = box.exec(probeArgv('answer("started"); sys.stdout.flush(); sys.stdin.read()'), { stdin: 'pipe' });
+    const sysctl = { 'kernel.msgmax': 4099 };
+    await using box = await Container.create({ sysctl, oomScoreAdj: 123 });
+    const process = box.exec(
+      probeArgv('answer(open("/proc/sys/kernel/msgmax").read().strip()); sys.stdout.flush(); sys.stdin.read()'),
+      { stdin: 'pipe', oomScoreAdj: 456 },
+    );
     const lines = process.lines();
-    await lines.next();
+    expect((await lines.next()).value).toContain('4099');
     const pid = box.inspect().pid;
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-    expect(readFileSync(`/proc/${children}/oom_score_adj`, 'utf8').trim()).toBe('0');
+    expect(readFileSync(`/proc/${children}/oom_score_adj`, 'utf8').trim()).toBe('456');
     expect(readFileSync(`/proc/${children}/uid_map`, 'utf8').trim().split(/\s+/)[1]).toBe(
       String(box.inspect().ids.first),
     );
+    // From outside, and through the host's own procfs: a program of the host's in the same namespace of ipc.
+    const look = ['--target', String(children), '--ipc', 'cat', '/proc/sys/kernel/msgmax'];
+    expect(execFileSync('nsenter', look, { encoding: 'utf8' }).trim()).toBe('4099');
+    expect(readFileSync('/proc/sys/kernel/msgmax', 'utf8').trim()).not.toBe('4099');
     process.stdin?.end();
     await process;
   });
+
+  it('B1: a score that the kernel does not let a program have stops its start', async () => {
+    injectFault({ part: 'process', index: await at('oomScoreAdjust'), replacement: lower });
+    try {
+      const run = Container.run(['/bin/true'], { oomScoreAdj: 5 });
+      await expect(run).rejects.toMatchObject({ code: 'ERR_STEP', step: { kind: 'oomScoreAdjust' } });
+    } finally {
+      injectFault(undefined);
+    }
+    expect((await Container.run(['/bin/true'], { oomScoreAdj: 5 })).exitCode).toBe(0);
+  });
 });
+
+/** Less than what the launcher began with takes CAP_SYS_RESOURCE on the host. */
+const lower: Step = { kind: 'oomScoreAdjust', value: -1000 };
+
+async function at(kind: Step['kind']): Promise<number> {
+  const plan = await Container.plan({ oomScoreAdj: 5 });
+  return plan.steps.filter(({ where }) => where === 'process').findIndex(({ step }) => step.kind === kind);
+}

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { Container, OptionError, TscontainError } from '../../lib/index.js';
+import { Capabilities, Container, IdMap, OptionError, TscontainError } from '../../lib/index.js';
 import { needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 import { inside, insideOf, makeRoot, outside, over, run, scratch } from './probe.js';
@@ -46,6 +46,34 @@ answer([line for line in open('/proc/self/status').read().splitlines() if line.s
     for (const name of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb']) expect(other).toContain(`${name}:\t0000000000000000`);
     expect(other).toContain(golden.find((line) => line.startsWith('CapBnd')));
     expect(outside<string[]>(status)).not.toEqual(golden);
+  });
+
+  it('E2, E9: an exec has exactly the sets that were asked for, and none beyond the container’s', async (context) => {
+    needsRoot(context);
+    const status = `
+import re
+answer(dict(re.findall(r'^Cap(...):\\s+(\\w+)$', open('/proc/self/status').read(), re.M)))`;
+    await using box = await Container.create();
+    const kill = '0000000000000020';
+    const other = { user: 1000, capabilities: { bounding: ['KILL', 'CHOWN'], ambient: ['KILL'] } } as const;
+    const bounded = { Inh: kill, Prm: kill, Eff: kill, Bnd: '0000000000000021', Amb: kill };
+    expect(await insideOf(box, status, other)).toEqual(bounded);
+    const none = '0'.repeat(16);
+    const root = await insideOf(box, status, { capabilities: ['KILL'] });
+    expect(root).toEqual({ Inh: none, Prm: kill, Eff: kill, Bnd: kill, Amb: none });
+    for (const capabilities of [
+      ['SYS_ADMIN'],
+      { ambient: ['NET_RAW'] },
+      { effective: ['KILLS'] },
+      { ambient: 'KILL' },
+    ]) {
+      const start = () => box.exec(['/bin/true'], { capabilities: capabilities as never });
+      expect(start, JSON.stringify(capabilities)).toThrow(OptionError);
+    }
+    // The next one has what it always had: nothing stays of what one exec gave up or was given.
+    expect(await insideOf(box, status, { user: 1000 })).toMatchObject({ Inh: none, Prm: none, Eff: none, Amb: none });
+    expect(await insideOf<object>(box, status)).toMatchObject({ Bnd: Capabilities.default.toHex() });
+    expect(outside<{ Bnd: string }>(status).Bnd).not.toBe(Capabilities.default.toHex());
   });
 
   it('E3: a number is an id within the container’s range, and never a name', async (context) => {
@@ -83,6 +111,57 @@ answer([line for line in open('/proc/self/status').read().splitlines() if line.s
     await first.exec(['touch', '/tmp/other']);
     for (const name of ['file', 'other']) expect(statSync(`/proc/${first.inspect().pid}/root/tmp/${name}`).uid).toBe(a);
     expect(outside<string[][]>(maps)[0]).toEqual(['0', '0', '4294967295']);
+  });
+
+  it('E5: maps are taken exactly where the kernel takes them, and read back as they are', async (context) => {
+    needsRoot(context);
+    await using box = await Container.create();
+    const { pid, ids } = box.inspect();
+    const own = IdMap.of({ inside: 0, outside: ids.first ?? 0, count: ids.count });
+    expect(IdMap.ofProcess(pid ?? 0).uid.equals(own)).toBe(true);
+    expect(IdMap.ofProcess(pid ?? 0).gid.equals(own)).toBe(true);
+    let state = 20_261_125;
+    const next = (below: number) => {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      return (state >>> 0) % below;
+    };
+    const last = 2 ** 32 - 1;
+    const near = () => (next(3) === 0 ? last - 12 : 0) + next(12);
+    const maps = Array.from({ length: 400 }, () =>
+      Array.from({ length: 1 + next(3) }, () => ({ inside: near(), outside: near(), count: next(6) })),
+    );
+    const text = (map: (typeof maps)[number]) =>
+      map.map((one) => `${one.inside} ${one.outside} ${one.count}\n`).join('');
+    const kernel = outside<boolean[]>(`
+def takes(text):
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        libc.unshare(0x10000000)
+        os.write(ready[1], b'x')
+        os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    file = os.open('/proc/%d/uid_map' % child, os.O_WRONLY)
+    verdict = attempt(lambda: os.write(file, text.encode()))
+    os.write(done[1], b'x')
+    os.waitpid(child, 0)
+    for fd in ready + done + (file,): os.close(fd)
+    return verdict == 'OK'
+answer([takes(text) for text in ${JSON.stringify(maps.map(text))}])`);
+    const ours = maps.map((map) => {
+      try {
+        return IdMap.from(map).size > 0;
+      } catch (error) {
+        if (!(error instanceof OptionError)) throw error;
+        return false;
+      }
+    });
+    for (const [index, map] of maps.entries()) expect(ours[index], text(map)).toBe(kernel[index]);
+    expect(ours.filter(Boolean).length).toBeGreaterThan(50);
+    expect(ours.filter((taken) => !taken).length).toBeGreaterThan(50);
   });
 
   it('E8, F4: no new namespaces inside', async () => {

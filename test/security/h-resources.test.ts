@@ -92,6 +92,40 @@ answer([resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.
     expect(lifted[2]).toBe('OK');
   });
 
+  it('H6: every limit of a process is what was asked for, and what an exec asks for is never wider', async () => {
+    const probe = `
+import resource
+answer({n[7:].lower(): resource.getrlimit(getattr(resource, n)) for n in dir(resource) if n.startswith('RLIMIT_') and n != 'RLIMIT_OFILE'})`;
+    const rlimits = {
+      nproc: 50,
+      memlock: 8192,
+      msgqueue: 4096,
+      sigpending: { soft: 5, hard: 10 },
+      locks: 7,
+      as: '2GiB',
+    };
+    await using box = await Container.create({ rlimits });
+    const asked = {
+      nproc: [50, 50],
+      memlock: [8192, 8192],
+      msgqueue: [4096, 4096],
+      sigpending: [5, 10],
+      as: [2 ** 31, 2 ** 31],
+    };
+    expect(await insideOf(box, probe)).toMatchObject({ ...asked, nofile: [1024, 1024], core: [0, 0] });
+    const tighter = await insideOf(box, probe, { rlimits: { sigpending: 4, nofile: 30 } });
+    expect(tighter).toMatchObject({ ...asked, sigpending: [4, 4], nofile: [30, 30] });
+    for (const wider of [
+      { nproc: 51 },
+      { sigpending: { soft: 5, hard: 11 } },
+      { core: 1 },
+      { as: 'unlimited' },
+    ] as const) {
+      expect(() => box.exec(['/bin/true'], { rlimits: wider }), JSON.stringify(wider)).toThrow(OptionError);
+    }
+    expect(outside<{ nproc: number[] }>(probe).nproc).not.toEqual([50, 50]);
+  });
+
   it('H7: orphans are reaped', async () => {
     await using box = await Container.create();
     const orphans = `

@@ -9,10 +9,12 @@
 
 import { cloneFlag, propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, tmpfs } from '../../primitives/mount/steps.js';
+import { newClocks, openOwnProcess } from '../../primitives/time-namespace.js';
 import type { ContainerSettings } from '../settings.js';
 import type { SourceFacts } from '../sources.js';
 import { deviceNodes, devices } from './devices.js';
-import { kernelFileSystems } from './kernel-file-systems.js';
+import { kernelFileSystems, newProc } from './kernel-file-systems.js';
+import { earlySysctls, sysctls } from './kernel-settings.js';
 import { root } from './root.js';
 import { accountFiles, hosts, resolvConf, textFile } from './system-files.js';
 import { userMount } from './user-mounts.js';
@@ -57,13 +59,25 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
   if (settings.cwd !== '/') names.push({ kind: 'makeDirectory', under: 'root', path: settings.cwd, mode: 0o755 });
   names.push({ kind: 'setHostname', name: hostname });
-  const ahead = () => [range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
+  const { timeOffsets: offsets, sysctl } = settings;
+  const usual = offsets === undefined && sysctl.length === 0;
+  // What init may do while it is still the launcher's user.
+  const first = usual ? [] : [...(offsets ? [openOwnProcess, newClocks(offsets)] : []), earlySysctls(sysctl)];
+  const ahead = () => [...first, range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
   const mask = Number(settings.capabilities.mask);
-  const system = () => [...base.steps, commonFiles, devices[ids], kernelFileSystems(), loopback];
+  const system = () => [
+    ...base.steps,
+    commonFiles,
+    devices[ids],
+    newProc,
+    ...(usual ? [] : [sysctls(sysctl)]),
+    kernelFileSystems(),
+    loopback,
+  ];
   const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
   // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
   // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
-  if (settings.image.kind === 'host' && settings.mounts.length === 0 && settings.storage.upper === 'tmpfs') {
+  if (usual && settings.image.kind === 'host' && settings.mounts.length === 0 && settings.storage.upper === 'tmpfs') {
     const { size, inodes } = settings.storage;
     const common = remembered(`${ids} ${size} ${inodes} ${mask}`, () => {
       const trees = [...base.hostTrees, deviceNodes];

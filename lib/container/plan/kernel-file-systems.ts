@@ -22,15 +22,19 @@ const readOnlyInProc = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'];
 const hiddenInSys = ['firmware', 'devices/virtual/powercap', 'fs/selinux'];
 const processors = '/sys/devices/system/cpu';
 
+/** A procfs of the container's own, everything in it as the kernel made it: settings can still be written. */
+export const newProc: readonly Step[] = Object.freeze([
+  ...newFileSystem('proc', 'proc', kernelOnly),
+  attach('proc', 'root', 'proc'),
+  // No user namespace in a user namespace, whatever a filter allows (security E8).
+  { kind: 'writeKernelFile', under: 'proc', path: 'sys/user/max_user_namespaces', value: '0' },
+]);
+
 let steps: readonly Step[] | undefined;
 
 /** The same for every container: masks name paths, and one that is not there needs none. */
 export function kernelFileSystems(): readonly Step[] {
   steps ??= Object.freeze([
-    ...newFileSystem('proc', 'proc', kernelOnly),
-    attach('proc', 'root', 'proc'),
-    // No user namespace in a user namespace, whatever a filter allows (security E8).
-    { kind: 'writeKernelFile', under: 'proc', path: 'sys/user/max_user_namespaces', value: '0' },
     ...newFileSystem('sys', 'sysfs', kernelOnly | mountAttribute.RDONLY),
     attach('sys', 'root', 'sys'),
     ...newFileSystem('cgroup', 'cgroup2', kernelOnly | mountAttribute.RDONLY),

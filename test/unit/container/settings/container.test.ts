@@ -19,6 +19,7 @@ describe('the settings of a container', () => {
       seccompName: 'default',
       network: 'none',
       relaxations: [],
+      sysctl: [],
       attributes: { rlimits: { nofile: { soft: 1024, hard: 1024 }, core: { soft: 0, hard: 0 } }, scheduling: {} },
     });
     expect(limits.values.pids).toBe(512);
