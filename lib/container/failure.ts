@@ -100,9 +100,6 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
       break;
-    case 'affinity':
-      if (errno === 'EINVAL') return 'at least one of them must exist, and be in the cpuset that the program is in';
-      break;
     case 'seccomp':
       if (errno === 'EAGAIN') return 'limits.pids leaves no room for the process that hands the filter’s listener over';
       if (errno === 'EBUSY')
@@ -145,7 +142,7 @@ function hostStepHint(step: Step, errno: string): string | undefined {
       if (errno === 'EPERM') return 'new namespaces need CAP_SYS_ADMIN, or a new user namespace beside them';
       if (errno === 'ENOSPC') return 'a limit of /proc/sys/user/ is reached (namespaces(7))';
       break;
-    case 'writeKernelFile':
+    case 'timeOffsets':
       if (errno === 'ERANGE')
         return 'the clock would begin before zero, or beyond what it can hold (time_namespaces(7))';
       break;

@@ -7,7 +7,7 @@ import { type ClockOffsets, nanoseconds } from '../../primitives/time-namespace.
 import { copyObject, defineSchema, optionName, readObject } from './schema.js';
 
 const mostSysctls = 128;
-export const noSysctls: readonly Sysctl[] = Object.freeze([]);
+const noSysctls: readonly Sysctl[] = Object.freeze([]);
 
 /** In the order they were given, each once. */
 export function readSysctls(value: unknown, option: string, networkIsPrivate: boolean): readonly Sysctl[] {
