@@ -60,4 +60,5 @@ export {
   type SystemCallFacts,
 } from './primitives/seccomp/index.js';
 export type * from './process/attributes/options.js';
+export type * from './process/seccomp/options.js';
 export type { Duration, Size } from './units.js';

@@ -20,7 +20,7 @@ import {
 import type { SupervisorRules } from '../primitives/seccomp/index.js';
 import { ownCapabilities } from '../process/attributes/capabilities.js';
 import { expectPermitted } from '../process/attributes/settings.js';
-import { compileFilters } from './filters.js';
+import { compileFilters } from '../process/seccomp/filters.js';
 import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import { areDefault } from './settings/attributes.js';

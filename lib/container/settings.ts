@@ -15,6 +15,7 @@ import {
   readAttributes,
   relaxedAttributes,
 } from '../process/attributes/settings.js';
+import { readSeccomp, relaxedSeccomp, type SupervisionSettings } from '../process/seccomp/settings.js';
 import { withLimits } from './settings/attributes.js';
 import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
 import { readSysctls, readTimeOffsets } from './settings/kernel.js';
@@ -23,7 +24,6 @@ import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
 import { readHostPath, readWorkingDirectory } from './settings/paths.js';
 import { readCapabilities, relaxedCapabilities } from './settings/privileges.js';
 import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
-import { readSeccomp, relaxedSeccomp, type SupervisionSettings } from './settings/seccomp.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
 import { type EnvPairs, readEnv } from './settings/strings.js';
 import { readUser, rootUser, type UserSpec } from './settings/user.js';

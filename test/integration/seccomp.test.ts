@@ -1,6 +1,6 @@
 /** System calls of real programs that a handler decides, and refusals that are told of. */
 
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -331,6 +331,40 @@ answer(got)`;
     const [own, raised, refused] = JSON.parse(stdout);
     expect([typeof own, raised, refused, asked]).toEqual(['number', 201, 'EIO', ['getpgid 200']]);
     expect(own).toBeLessThan(100);
+  });
+
+  it('is let go of when the last process is gone, with its descriptors', async () => {
+    const listeners = () =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          return readlinkSync(`/proc/self/fd/${fd}`).includes('seccomp');
+        } catch {
+          return false;
+        }
+      }).length;
+    await using box = await Container.create({ seccomp: { notify: { getpgid: () => ({ value: 0 }) } } });
+    const lasting = box.exec(['sleep', '100']);
+    for (let i = 0; i < 20; i++) await box.exec(['/bin/true']);
+    await expect.poll(listeners, { timeout: 5000 }).toBe(1);
+    lasting.kill('SIGKILL');
+    await lasting;
+    await expect.poll(listeners, { timeout: 5000 }).toBe(0);
+  });
+
+  it('works beside the flags that a profile may have', async () => {
+    const profile: SeccompProfile = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      flags: [
+        'SECCOMP_FILTER_FLAG_TSYNC',
+        'SECCOMP_FILTER_FLAG_LOG',
+        'SECCOMP_FILTER_FLAG_SPEC_ALLOW',
+        'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV',
+      ],
+    };
+    const program = calls(['getpgid', 0]);
+    expect(JSON.parse((await Container.run(program, { seccomp: profile })).stdout)).toEqual([expect.any(Number)]);
+    const notify = { getpgid: () => ({ value: 1234 }) };
+    expect(JSON.parse((await Container.run(program, { seccomp: { profile, notify } })).stdout)).toEqual([1234]);
   });
 
   it('costs a start little', async () => {

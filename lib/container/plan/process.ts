@@ -9,6 +9,7 @@ import {
 } from '../../process/attributes/capabilities.js';
 import type { AttributeSettings } from '../../process/attributes/settings.js';
 import { attributeSteps } from '../../process/attributes/steps.js';
+import { filterSteps, type ProcessFilter } from '../../process/seccomp/filters.js';
 
 /** What is the same for every process of a container, frozen when the container is made and kept in host memory (F9). */
 export interface ProcessProfile {
@@ -20,12 +21,6 @@ export interface ProcessProfile {
   readonly attributes: AttributeSettings;
   /** With a single id map there is no other group than one's own, and setgroups(2) is switched off. */
   readonly setGroups: boolean;
-}
-
-/** A seccomp program, and the flags of seccomp(2) that it is loaded with. */
-export interface ProcessFilter {
-  readonly program: Uint8Array;
-  readonly flags: number;
 }
 
 export interface ProcessIdentity {
@@ -87,7 +82,7 @@ export function compileProcess(input: ProcessInput): Step[] {
     // Before the filters, which may refuse it; the socket for a listener stays, and closes at the exec.
     { kind: 'closeRange', first: firstOther, ...(input.listener === undefined ? {} : { keep: input.listener }) },
     ...attributes.last,
-    ...filterSteps(input),
+    ...filterSteps(profile.filters, input.listener),
     executeStep(input),
   );
   return steps;
@@ -105,14 +100,6 @@ function capabilitiesStep(sets: CapabilitySets): Step {
     inheritable: Number(sets.inheritable.mask),
     ambient: Number(sets.ambient.mask),
   };
-}
-
-function filterSteps({ profile, listener }: ProcessInput): Step[] {
-  const last = profile.filters.length - 1;
-  return profile.filters.map(({ program, flags }, index): Step => {
-    const step = { kind: 'seccomp', program, flags } as const;
-    return listener !== undefined && index === last ? { ...step, listener } : step;
-  });
 }
 
 function executeStep({ argv, env }: ProcessInput): Step {

@@ -1,5 +1,6 @@
 /** The option `seccomp`: a profile, by name or in full, and who decides what it leaves open. */
 
+import { type Copied, copyObject, defineSchema, optionName, readObject } from '../../container/settings/schema.js';
 import { OptionError } from '../../errors.js';
 import {
   type DeniedCall,
@@ -12,7 +13,6 @@ import {
   type SeccompProfile,
   validateProfile,
 } from '../../primitives/seccomp/index.js';
-import { type Copied, copyObject, defineSchema, optionName, readObject } from './schema.js';
 
 /** Calls that are decided, or told of, while a program runs. */
 export interface SupervisionSettings {
