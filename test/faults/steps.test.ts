@@ -156,4 +156,35 @@ describe('faults', () => {
     expect([...reasons]).toEqual(['aborted']);
     expect((await box.exec(['/bin/echo', 'next'])).stdout).toBe('next\n');
   });
+
+  it('N4: whatever root inside kills while programs with a handler start, each start settles', {
+    timeout: 60_000,
+  }, async (context) => {
+    needsRoot(context);
+    await using box = await Container.create({ seccomp: { notify: { getpgid: () => ({ value: 1 }) } } });
+    const hostile = `
+import os, signal
+own = os.getpid()
+while True:
+    for name in os.listdir('/proc'):
+        if name.isdigit() and int(name) not in (1, own):
+            try: os.kill(int(name), signal.SIGKILL)
+            except OSError: pass`;
+    const attacker = box.exec(['python3', '-I', '-c', hostile]);
+    const ends = new Map<string, number>();
+    for (let i = 0; i < 300; i++) {
+      const end = await box.exec(['/bin/true']).then(
+        ({ reason }) => reason,
+        (error: unknown) => (error instanceof TscontainError ? `${error.code} ${error.errno}` : String(error)),
+      );
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+    }
+    // A courier that was killed has sent nothing, so its program has not run.
+    const known = ['exited', 'signaled', 'ERR_STEP EPIPE'];
+    expect([...ends.keys()].filter((end) => !known.includes(end))).toEqual([]);
+    expect(ends.get('signaled') ?? 0).toBeGreaterThan(0);
+    attacker.kill('SIGKILL');
+    await attacker;
+    expect((await box.exec(['/bin/echo', 'next'])).stdout).toBe('next\n');
+  });
 });
