@@ -102,6 +102,7 @@ function stepHint(step: Step, errno: string): string | undefined {
       break;
     case 'seccomp':
       if (errno === 'EAGAIN') return 'limits.pids leaves no room for the process that hands the filter’s listener over';
+      if (errno === 'EPIPE') return 'the process that hands the filter’s listener over was killed before it had';
       if (errno === 'EBUSY')
         return 'another handler decides calls of this process already: it is under a filter itself';
       break;

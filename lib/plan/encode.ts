@@ -248,7 +248,7 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'rlimit':
       return writer.put(op, [step.resource, ...[step.soft, step.hard].map((n) => (Number.isFinite(n) ? n : none))]);
     case 'seccomp':
-      return writer.put(op, [step.flags ?? 0, slots.of(step.listener ?? null)], [step.program]);
+      return writer.put(op, [step.flags ?? 0, slots.of(step.listener ?? null), step.maySleep ? 1 : 0], [step.program]);
     case 'stdio':
       return writer.put(op, [slots.of(step.stdin), slots.of(step.stdout), slots.of(step.stderr)]);
     case 'controllingTty':

@@ -193,6 +193,8 @@ export type Step =
       readonly flags?: number;
       /** The socket that the filter's listener is sent over, where calls are decided by a handler. */
       readonly listener?: Slot;
+      /** Whether the program allows futex(2) for sure, so that one may sleep until the listener is sent. */
+      readonly maySleep?: boolean;
     }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }

@@ -3,9 +3,10 @@
 // A listener is made by the very call that loads the filter, in the process that is filtered; from then on any call of
 // that process may be one that waits for an answer, sendmsg(2) included. So nothing is sent by it. Before it loads the
 // filter it makes a *courier*: a second process without a filter, which shares its memory and its descriptors, sees the
-// listener appear, sends it to Node, and ends. The filtered process makes no call meanwhile; it watches a word of
-// memory, and goes on to execve(2), which gives it memory and descriptors of its own, only once the listener is on its
-// way. The courier is init's child (CLONE_PARENT), so the program finds no child that it has not made.
+// listener appear, sends it to Node, and ends. The filtered process waits for that end, asleep if the filter allows
+// futex(2) for sure and else without any call; and goes on to execve(2), which gives it memory and descriptors of its
+// own, only if the listener is on its way. The courier is init's child (CLONE_PARENT), so the program finds no child
+// that it has not made.
 #include "steps.h"
 #include <linux/filter.h>
 #include <linux/sched.h>
@@ -18,25 +19,21 @@
 
 enum { SOL_SOCKET = 1, SCM_RIGHTS = 1, MSG_NOSIGNAL = 0x4000, MSG_DONTWAIT = 0x40, ESRCH = 3 };
 enum { NOT_YET = -1000000, COURIER_STACK = 8192 };
-enum { PAUSE_NS = 20 * 1000, MAX_PAUSES = 100 * 1000, MAX_BUSY_PAUSES = 10 * 1000 };
+enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1 };
+enum { CHECK_NS = 5 * 1000 * 1000, LOOK_NS = 20 * 1000, MOST_LOOKS = 100 * 1000, MOST_CHECKS = 200 };
 
 // In init's memory, which all three share. A courier that outlives its program for a moment still uses it: `courier` is
-// cleared by the kernel when it is gone (CLONE_CHILD_CLEARTID), and nobody starts a second one before.
+// cleared, and whoever waits for that woken, by the kernel when it is gone (CLONE_CHILD_CLEARTID); nobody starts a
+// second one before.
 static struct {
   int courier;  // its process id, 0: none
   int listener; // a descriptor, a negative error, or NOT_YET
   int sent;     // 0, a negative error, or NOT_YET
   int socket;
   int program; // the process that is to be filtered
+  bool woken;  // it can say when it has the listener
 } handover;
 static _Alignas(16) char courier_stack[COURIER_STACK];
-
-static void pause_briefly(void) {
-  struct {
-    i64 sec, nsec;
-  } time = {0, PAUSE_NS};
-  sys(nanosleep, &time, 0);
-}
 
 static int read_word(const int* word) {
   return __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -44,6 +41,14 @@ static int read_word(const int* word) {
 
 static void write_word(int* word, int value) {
   __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+// Returns when the word has another value, or some time later.
+static void wait_while(const int* word, int value, i64 nanoseconds) {
+  struct {
+    i64 sec, nsec;
+  } time = {0, nanoseconds};
+  sys(futex, word, FUTEX_WAIT, value, nanoseconds ? &time : 0, 0, 0);
 }
 
 // Everything on its own stack: init may be awake again by then, if the program was killed.
@@ -76,10 +81,12 @@ static long send_listener(int socket, int listener) {
 
 static __attribute__((used)) _Noreturn void courier_main(void) {
   int listener;
-  for (int i = 0; (listener = read_word(&handover.listener)) == NOT_YET && i < MAX_PAUSES; i++) {
-    if (i % 64 == 63 && sys(kill, handover.program, 0) == -ESRCH)
+  bool woken = handover.woken;
+  int check = woken ? 1 : 256; // looks between two questions whether there still is a program
+  for (int i = 1; (listener = read_word(&handover.listener)) == NOT_YET && i < MOST_LOOKS; i++) {
+    if (i % check == 0 && sys(kill, handover.program, 0) == -ESRCH)
       break; // killed in the middle of it
-    pause_briefly();
+    wait_while(&handover.listener, NOT_YET, woken ? CHECK_NS : LOOK_NS);
   }
   long rc = listener == NOT_YET ? -EAGAIN : listener;
   if (listener >= 0)
@@ -110,15 +117,17 @@ __asm__(".text\nstart_courier:\n"
         "1: ret\n");
 #endif
 
-static long make_courier(int socket) {
-  for (int i = 0; read_word(&handover.courier) != 0; i++) {
-    if (i == MAX_BUSY_PAUSES)
+static long make_courier(int socket, bool woken) {
+  int stale;
+  for (int i = 0; (stale = read_word(&handover.courier)) != 0; i++) {
+    if (i == MOST_CHECKS)
       return -EBUSY;
-    pause_briefly();
+    wait_while(&handover.courier, stale, CHECK_NS);
   }
   handover.listener = handover.sent = NOT_YET;
   handover.socket = socket;
   handover.program = (int)sys(getpid);
+  handover.woken = woken;
   struct clone_args args = {
       .flags = CLONE_VM | CLONE_FILES | CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
       .parent_tid = (u64)&handover.courier,
@@ -138,14 +147,18 @@ static void relax(void) {
 #endif
 }
 
-// Without a system call, as any may be one that the filter stops. A courier that was killed has sent nothing.
-static long await_courier(void) {
-  int sent;
-  while ((sent = read_word(&handover.sent)) == NOT_YET && read_word(&handover.courier) != 0)
-    relax();
-  if (sent == NOT_YET)
-    sent = read_word(&handover.sent);
-  return sent == NOT_YET ? -EPIPE : sent;
+// The courier's end, by whatever: one that was killed has sent nothing. Asleep only if no call of futex(2) can be one
+// that the filter stops.
+static long await_courier(bool asleep) {
+  if (asleep)
+    sys(futex, &handover.listener, FUTEX_WAKE, 1, 0, 0, 0);
+  int courier;
+  while ((courier = read_word(&handover.courier)) != 0)
+    if (asleep)
+      wait_while(&handover.courier, courier, 0);
+    else
+      relax();
+  return handover.sent == NOT_YET ? -EPIPE : handover.sent;
 }
 
 // WAIT_KILLABLE_RECV: a call that the supervisor has seen is not taken back by a signal and made again, so nothing that
@@ -156,9 +169,9 @@ static long load_with_listener(u64 flags, struct sock_fprog* filter) {
   return rc == -EINVAL ? sys(seccomp, SECCOMP_SET_MODE_FILTER, flags, filter) : rc;
 }
 
-// ints: flags of seccomp(2), slot of the socket that the listener goes to (all ones: there is no listener); blobs:
-// program. The last thing before exec: no_new_privs is already on, and from here on only what the filter allows can be
-// called.
+// ints: flags of seccomp(2), slot of the socket that the listener goes to (all ones: there is no listener), whether the
+// program allows futex(2) whatever its arguments; blobs: program. The last thing before exec: no_new_privs is already
+// on, and from here on only what the filter allows can be called.
 long step_seccomp(struct plan_context* context, const struct record* step) {
   const struct blob* program = &step->blobs[0];
   if (program->length == 0 || program->length % 8 || program->length / 8 > BPF_MAXINSNS)
@@ -169,14 +182,15 @@ long step_seccomp(struct plan_context* context, const struct record* step) {
   int socket = slot_fd(context, step->ints[1]);
   if (socket < 0)
     return -EBADF;
-  long rc = make_courier(socket);
+  bool asleep = step->ints[2] == 1;
+  long rc = make_courier(socket, asleep);
   if (rc < 0) {
     explain(context, DETAIL_NONE, "starting the courier of the listener");
     return rc;
   }
   rc = load_with_listener(step->ints[0], &filter);
   write_word(&handover.listener, (int)rc);
-  long sent = await_courier();
+  long sent = await_courier(asleep);
   if (rc < 0)
     return rc;
   if (sent < 0)

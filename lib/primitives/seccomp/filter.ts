@@ -3,13 +3,13 @@
 import { arch as nodeArch, release } from 'node:os';
 import { OptionError, UnsupportedError } from '../../errors.js';
 import { Capabilities } from '../capabilities.js';
-import { readAnswer, type SeccompAnswer } from './action.js';
+import { readAnswer, returnAllow, type SeccompAnswer } from './action.js';
 import { auditArch, decode, type Instruction, type SeccompData } from './bpf.js';
 import { compileSeccompCached } from './compile.js';
 import { defaultProfile } from './default.js';
 import { disassemble } from './disassemble.js';
 import { dockerProfile } from './docker.js';
-import { checkInstructions, execute } from './interpreter.js';
+import { checkInstructions, constantAnswer, execute } from './interpreter.js';
 import { isValidated, type SeccompProfile, validateProfile } from './profile.js';
 import { type SeccompArch, syscallNumber } from './syscalls.js';
 
@@ -104,6 +104,17 @@ export class SeccompFilter {
       instructionPointer: options.instructionPointer ?? 0n,
     });
     return { ...readAnswer(value), instructions: executed };
+  }
+
+  /**
+   * Whether a call is allowed whatever its arguments. These are the calls whose answer the kernel remembers (5.11), so that the
+   * filter does not run for them.
+   * @param call its name or number
+   * @throws OptionError for a name that the architecture does not have
+   */
+  allowsAlways(call: string | number): boolean {
+    const nr = numberOf(call, this.architecture);
+    return constantAnswer(this.#instructions, auditArch[this.architecture], nr) === returnAllow;
   }
 
   /** @internal The answer to a call as the kernel describes it. */

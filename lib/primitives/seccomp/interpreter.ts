@@ -8,6 +8,7 @@
 import type { TscontainError } from '../../errors.js';
 import {
   auditArch,
+  dataOffset,
   dataSize,
   decode,
   type Instruction,
@@ -80,6 +81,24 @@ export function execute(instructions: readonly Instruction[], data: SeccompData)
         else a = x;
         break;
     }
+  }
+}
+
+/**
+ * The answer to a call that does not depend on its arguments; undefined where it may, which is also said of programs that use
+ * more of the language than a search for a number needs, as the kernel says it (seccomp_is_const_allow).
+ */
+export function constantAnswer(instructions: readonly Instruction[], machine: number, nr: number): number | undefined {
+  let a = 0;
+  for (let at = 0; ; at++) {
+    const { code, jt, jf, k } = instructions[at] ?? { code: opcode.return, jt: 0, jf: 0, k: kill };
+    if (code === opcode.load && k === dataOffset.nr) a = nr >>> 0;
+    else if (code === opcode.load && k === dataOffset.arch) a = machine;
+    else if (code === opcode.return) return k;
+    else if (code === opcode.jump) at += k;
+    else if (code === opcode.and) a = (a & k) >>> 0;
+    else if (conditional.has(code) && !(code & 0x08)) at += holds(code & 0xf0, a, k) ? jt : jf;
+    else return undefined;
   }
 }
 

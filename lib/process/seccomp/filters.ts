@@ -17,6 +17,8 @@ import type { SeccompSettings } from './settings.js';
 export interface ProcessFilter {
   readonly program: Uint8Array;
   readonly flags: number;
+  /** Whether futex(2) is allowed whatever its arguments. */
+  readonly maySleep?: boolean;
 }
 
 export interface CompiledFilters {
@@ -38,11 +40,16 @@ export function compileFilters(
   // Of two filters that refuse, the kernel takes either's word: only one may, if every refusal is to be heard of.
   const profile = guarded && audit ? join(seccomp, setIdGuard) : seccomp;
   const program = compileSeccompCached(profile, target);
-  const own = { program: audit ? withRefusalsNotified(program) : program, flags: filterFlags(seccomp.flags) };
+  const filter = new SeccompFilter(program, target.arch);
+  const own = {
+    program: audit ? withRefusalsNotified(program) : program,
+    flags: filterFlags(seccomp.flags),
+    ...(supervision ? { maySleep: filter.allowsAlways('futex') } : {}),
+  };
   return {
     // The profile is loaded last: it may not allow seccomp(2).
     filters: guarded && !audit ? [{ program: compileSeccompCached(setIdGuard, target), flags: 0 }, own] : [own],
-    supervision: supervision && { filter: new SeccompFilter(program, target.arch), handler: supervision.handler },
+    supervision: supervision && { filter, handler: supervision.handler },
   };
 }
 
@@ -51,8 +58,8 @@ export function compileFilters(
  * @param listener slot of the socket that the last filter's listener goes to, where calls are decided by a handler
  */
 export function filterSteps(filters: readonly ProcessFilter[], listener: Slot | undefined): Step[] {
-  return filters.map(({ program, flags }, index): Step => {
+  return filters.map(({ program, flags, maySleep = false }, index): Step => {
     const step = { kind: 'seccomp', program, flags } as const;
-    return listener !== undefined && index === filters.length - 1 ? { ...step, listener } : step;
+    return listener !== undefined && index === filters.length - 1 ? { ...step, listener, maySleep } : step;
   });
 }

@@ -55,6 +55,21 @@ describe('a filter', () => {
     expect(Seccomp.compile('docker').architecture).toBe(process.arch);
   });
 
+  it('knows which calls are allowed whatever their arguments', () => {
+    const filter = Seccomp.compile('default', x64);
+    for (const call of ['read', 'futex', 0]) expect(filter.allowsAlways(call), String(call)).toBe(true);
+    for (const call of ['socket', 'clone', 'ioctl', 'mount', 'clone3', 9999]) {
+      expect(filter.allowsAlways(call), String(call)).toBe(false);
+    }
+    const profile: SeccompProfile = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      syscalls: [{ names: ['futex'], action: 'SCMP_ACT_NOTIFY', args: [{ index: 5, value: 1, op: 'SCMP_CMP_EQ' }] }],
+    };
+    const guarded = Seccomp.compile(profile, x64);
+    expect([guarded.allowsAlways('futex'), guarded.allowsAlways('read')]).toEqual([false, true]);
+    expect(() => filter.allowsAlways('opne')).toThrow(OptionError);
+  });
+
   it('gives its bytes away as copies', () => {
     const filter = Seccomp.compile('default', x64);
     expect(filter.program).toHaveLength(8 * filter.length);
