@@ -30,6 +30,20 @@ export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export type { ContainerStats } from './primitives/cgroup/index.js';
 export { IdMap, type IdMaps, type IdRange } from './primitives/id-map.js';
+export {
+  BindMount,
+  type BindMountOptions,
+  type FileType,
+  Mount,
+  type MountIdMap,
+  type MountOptions,
+  type OverlayChange,
+  OverlayMount,
+  type OverlayMountOptions,
+  TmpfsMount,
+  type TmpfsMountOptions,
+  type UnmountOptions,
+} from './primitives/mount/index.js';
 export type { NamespaceKind } from './primitives/namespace/kind.js';
 export type { NamespaceEntry } from './primitives/namespace/list.js';
 export { Namespace } from './primitives/namespace/namespace.js';

@@ -3,6 +3,8 @@
  * data: they can be printed, compared and sent, and nothing happens until the launcher or init runs them.
  */
 
+import { constants } from 'node:fs';
+
 /** A name for a descriptor that one step makes and later ones use. Null is the current directory (AT_FDCWD). */
 export type Slot = string;
 
@@ -241,7 +243,13 @@ export const cloneFlag = {
 export const propagationPrivate = 0x40000;
 
 /** Flags of openat2(2) and open(2) that plans use. */
-export const openFlag = { RDWR: 2, PATH: 0o10000000 } as const;
+export const openFlag = {
+  RDONLY: 0,
+  RDWR: 2,
+  PATH: 0o10000000,
+  DIRECTORY: constants.O_DIRECTORY,
+  NOFOLLOW: constants.O_NOFOLLOW,
+} as const;
 export const resolveFlag = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const;
 
 /** Slots that init keeps for the container's whole life, and the ones that it or the launcher fills. */
