@@ -32,6 +32,8 @@ interface Identity {
  *
  * @example
  * ```ts
+ * import { writeFile } from 'node:fs/promises';
+ *
  * await using view = await OverlayMount.create({ lower: ['/srv/base'], upper: '/srv/upper', work: '/srv/work' });
  * await writeFile(`${view.path}/note`, 'hello');
  * for await (const { kind, path } of view.changes()) console.log(kind, path); // added /note
