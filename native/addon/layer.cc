@@ -46,6 +46,11 @@ void PutRecord(std::string* out, const std::vector<uint64_t>& ints, const std::s
   out->append(padded - name.size(), '\0');
 }
 
+// What an overlay's layer has in the place of a deleted file.
+bool IsWhiteout(const struct stat& facts) {
+  return S_ISCHR(facts.st_mode) && facts.st_rdev == 0;
+}
+
 bool Gone(int error) {
   return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ESTALE;
 }
@@ -175,10 +180,15 @@ private:
 
   void Look(int list, int merged, int below, bool raw, const std::string& name) {
     struct stat now, before;
-    bool seen = Stat(merged, name, &now), was = Stat(below, name, &before);
+    bool seen = Stat(merged, name, &now), was = Stat(below, name, &before) && !IsWhiteout(before);
     if (error_ || (!seen && !was))
       return;
+    // Not in the upper layer, so it can differ only by an index, which is about files with several names.
+    if (!raw && was && !S_ISDIR(before.st_mode) && before.st_nlink < 2)
+      return;
     uint64_t marks = raw && seen ? Marks(list, name) : 0;
+    if (!was)
+      before = {};
     bool both = seen && was, content = false, attributes = false;
     if (both) {
       FilePair pair = {merged, below, name.c_str(), now, before};

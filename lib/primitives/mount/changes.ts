@@ -39,6 +39,11 @@ export interface LayerViews {
   readonly below: Descriptor;
   /** Of the attributes in which the overlay has its notes. */
   readonly prefix: string;
+  /**
+   * Whether the overlay has an index: a lower file with several names changes under all of them then, and only one is in the
+   * upper layer. So every directory is looked into.
+   */
+  readonly index: boolean;
 }
 
 interface Directory {
@@ -63,7 +68,7 @@ const slash = Buffer.from('/');
 
 /**
  * A directory comes before what is in it. In memory are the names of directories yet to be looked into, a few hundred entries
- * and nothing else; files are read on another thread.
+ * and, with an index, the names of one directory; files are read on another thread.
  */
 export async function* layerChanges(views: LayerViews): AsyncGenerator<OverlayChange, void, undefined> {
   const pending: Directory[] = [{ path: Buffer.alloc(0), added: false }];
@@ -96,12 +101,31 @@ interface Facts {
   readonly gid: number;
 }
 
-async function* entries(views: LayerViews, { path, added }: Directory): AsyncGenerator<Entry, void, undefined> {
+async function* entries(views: LayerViews, directory: Directory): AsyncGenerator<Entry, void, undefined> {
+  const { upper, below, index } = views;
+  if (directory.added) return yield* list(views, directory.path, undefined, undefined);
+  if (!index) return yield* list(views, directory.path, upper, below);
+  const told = new Set<string>();
+  for await (const entry of list(views, directory.path, upper, below)) {
+    told.add(entry.name.toString('latin1'));
+    yield entry;
+  }
+  for await (const entry of list(views, directory.path, undefined, below)) {
+    if (!told.has(entry.name.toString('latin1'))) yield entry;
+  }
+}
+
+/** The names of the upper layer's directory, or without it of the merged one. */
+async function* list(
+  { merged, prefix }: LayerViews,
+  path: Buffer,
+  upper: Descriptor | undefined,
+  below: Descriptor | undefined,
+): AsyncGenerator<Entry, void, undefined> {
   let rest: Descriptor | undefined;
   try {
     do {
-      const [upper, below] = added ? [undefined, undefined] : [views.upper, views.below];
-      const batch = await addon().readLayer(rest, upper, views.merged, below, path, views.prefix);
+      const batch = await addon().readLayer(rest, upper, merged, below, path, prefix);
       rest?.close();
       rest = batch.rest;
       for (const { ints, blobs } of decodeRecords(batch.records)) yield toEntry(ints, blobs[0] ?? Buffer.alloc(0));

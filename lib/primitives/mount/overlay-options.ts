@@ -39,7 +39,8 @@ export interface OverlayMountOptions extends MountOptions {
   readonly redirectDir?: 'on' | 'off' | 'follow' | 'nofollow';
   /** Copy no content up when only owner, permissions or times change. Default false. */
   readonly metacopy?: boolean;
-  /** Keep hard links of lower files linked when they are copied up; refuses layers in use by another overlay. Default false. */
+  /** Keep hard links of lower files linked when they are copied up; refuses layers in use by another overlay. Default false. {@link OverlayMount.changes} looks into every
+   * directory then, since a file of several names is noted under one only. */
   readonly index?: boolean;
   /** Make inode numbers unique over all layers. Default: the kernel's, `'auto'` as a rule. */
   readonly xino?: 'on' | 'off' | 'auto';
@@ -64,6 +65,7 @@ export interface OverlaySettings extends MountSettings {
   readonly viewOptions: readonly (readonly [key: string, value?: string])[];
   /** Where the overlay notes things about the layers' files. */
   readonly prefix: 'trusted.overlay.' | 'user.overlay.';
+  readonly index: boolean;
   readonly idMap: IdMaps | undefined;
   readonly own: { readonly ids: IdMaps | undefined } | undefined;
 }
@@ -138,6 +140,7 @@ export function readOverlayOptions(options: unknown): OverlaySettings {
     ],
     viewOptions: [...common, ['redirect_dir', follows], ['metacopy', metacopy ? 'on' : 'off']],
     prefix: userxattr ? 'user.overlay.' : 'trusted.overlay.',
+    index,
     idMap,
     own,
   };

@@ -9,7 +9,7 @@ import { mountAttribute, openFlag, type Step } from '../../plan/step.js';
 import { listXattr, removeXattr } from '../xattr.js';
 import { attachOrClose } from './attach.js';
 import { type LayerViews, layerChanges, type OverlayChange } from './changes.js';
-import { makeOverlays, type OverlayRequest, openLayers, viewAttributes } from './layers.js';
+import { makeOverlays, type OpenLayers, type OverlayRequest, openLayers, viewAttributes } from './layers.js';
 import { type MadeMount, Mount } from './mount.js';
 import {
   type OverlayMountOptions,
@@ -151,7 +151,7 @@ export class OverlayMount extends Mount {
       const requests: OverlayRequest[] = [{ ...view, to: 'mount below', lower }];
       // While it is mounted, its upper directory belongs to the kernel: what is seen is seen through the mount only.
       const mounted = this.isOpen;
-      if (!mounted && layers.upper) requests.push({ ...view, to: 'mount merged', lower: [layers.upper, ...lower] });
+      if (!mounted) requests.push(this.#mergedView(layers, lower));
       opened.push(...(await makeOverlays(agent, layers, requests)));
       const [upper] = await this.#openUpper(agent);
       if (upper) opened.push(upper);
@@ -159,13 +159,24 @@ export class OverlayMount extends Mount {
       const merged = mounted ? this.descriptor : second;
       if (!upper || !below || !merged) throw new Error('no descriptors of the layers');
       this.#verify(upper);
-      return { views: { upper, merged, below, prefix: settings.prefix }, close };
+      return { views: { upper, merged, below, prefix: settings.prefix, index: settings.index }, close };
     } catch (error) {
       close();
       throw error;
     } finally {
       layers.close();
     }
+  }
+
+  /** The overlay once more, only to be read. An index is not believed unless the upper directory is one in earnest. */
+  #mergedView(layers: OpenLayers, lower: OverlayRequest['lower']): OverlayRequest {
+    const { index, options, viewOptions } = this.#settings;
+    const view = { to: 'mount merged', attributes: viewAttributes };
+    if (index) {
+      const lasting = options.filter(([key]) => key !== 'volatile');
+      return { ...view, lower: layers.lower, upper: layers.upper, work: layers.work, options: lasting };
+    }
+    return { ...view, lower: [...(layers.upper ? [layers.upper] : []), ...lower], options: viewOptions };
   }
 
   #openUpper(agent: Agent): Promise<Descriptor[]> {
