@@ -32,8 +32,7 @@ export function stepError(
   const { text, call, path } = describeStep(step);
   const index = (failure.step ?? 0) + 1;
   const kernel = failure.text ? ` (${failure.text.trim()})` : '';
-  const missing = unsupportedStep(step, errno);
-  if (missing) return new UnsupportedError(`${doing}: ${missing.what}`, { ...missing, errno, syscall: call });
+  if (step.kind === 'personality' && errno === 'EINVAL') return noPersonality(step.value, failure.errno);
   return new TscontainError(
     'ERR_STEP',
     `${doing}: step ${index} of ${steps.length}, ${text}: ${call} gave ${errno}${kernel}`,
@@ -47,21 +46,12 @@ export function stepError(
   );
 }
 
-/** Steps whose refusal means that the kernel, or the machine, has no such thing. */
-function unsupportedStep(step: Step, errno: string): { what: string; hint: string } | undefined {
-  if (step.kind === 'coreScheduling' && (errno === 'EINVAL' || errno === 'ENODEV')) {
-    const what = 'this host has no core scheduling (scheduling.core)';
-    const hint =
-      errno === 'ENODEV'
-        ? 'its processors have no hyper-threads that are in use, so no core is shared'
-        : 'it takes Linux 5.14 or newer, built with CONFIG_SCHED_CORE';
-    return { what, hint };
-  }
-  if (step.kind === 'personality' && errno === 'EINVAL') {
-    const hint = "this processor runs no 32-bit programs: leave out personality.domain, which is then 'linux'";
-    return { what: `this host has no personality ${personalityNames(step.value)[0]}`, hint };
-  }
-  return undefined;
+function noPersonality(value: number, errno: number): UnsupportedError {
+  return new UnsupportedError(`the personality ${personalityNames(value).join(', ')} cannot be had on this machine`, {
+    errno,
+    syscall: 'personality',
+    hint: "its processor runs no 32-bit programs: leave out personality.domain, which is then 'linux'",
+  });
 }
 
 function stepHint(step: Step, errno: string): string | undefined {
@@ -107,7 +97,7 @@ function stepHint(step: Step, errno: string): string | undefined {
         return 'another handler decides calls of this process already: it is under a filter itself';
       break;
     case 'affinity':
-      return 'each processor of scheduling.affinity must be online, and in the cpuset of the container (limits.cpuset)';
+      return 'each processor of scheduling.affinity must exist, and be in the cpuset that the program is in (limits.cpuset)';
     case 'scheduling':
     case 'ioPriority':
       if (errno === 'EPERM') return 'a better priority than the normal one takes CAP_SYS_NICE on the host';
