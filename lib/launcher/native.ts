@@ -55,6 +55,12 @@ export interface NativeSeccompListener {
   close(): void;
 }
 
+/** A pressure trigger. Keeps the process alive until `ref(false)`. */
+export interface NativePressureTrigger {
+  ref(on: boolean): void;
+  close(): void;
+}
+
 export interface Addon {
   connect(): Descriptor;
   pipe(): [Descriptor, Descriptor];
@@ -88,6 +94,17 @@ export interface Addon {
   unpinNamespace(path: string): void;
   /** Calls the function while this thread is in the namespace; `file` is the kind's name in /proc/thread-self/ns. */
   inNamespace<T>(namespace: Descriptor, flag: number, file: string, call: () => T): T;
+  /** A directory or a file of a cgroup file system; EXDEV where it is in none. */
+  openCgroup(path: string, as: 'directory' | 'read' | 'write'): Descriptor;
+  eventDescriptor(): Descriptor;
+  /** Loads eBPF instructions and attaches them to a cgroup, in place of an earlier program of ours where that is given. */
+  attachDeviceProgram(directory: Descriptor, instructions: Uint8Array, replaced?: Descriptor): Descriptor;
+  detachDeviceProgram(directory: Descriptor, program: Descriptor): void;
+  readonly PressureTrigger: new (
+    path: string,
+    trigger: string,
+    onEvent: (text: string | null) => void,
+  ) => NativePressureTrigger;
   readonly Channel: new (
     descriptor: Descriptor,
     onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,

@@ -15,6 +15,7 @@ void ThrowErrno(Napi::Env env, const char* syscall, int error) {
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Pollers::Attach(env);
   InitDescriptor(env, exports);
+  InitCgroup(env, exports);
   InitChannel(env, exports);
   InitStream(env, exports);
   InitSeccomp(env, exports);

@@ -85,6 +85,12 @@ export function chooseBase(source: LayoutSource, place: Place): BaseChoice {
 }
 
 /**
+ * The controllers that every cgroup of ours has. Each one more makes every cgroup cost more, so the others come with the
+ * first cgroup that is given a limit of theirs.
+ */
+export const commonControllers: readonly Controller[] = ['cpu', 'cpuset', 'io', 'memory', 'pids'];
+
+/**
  * What makes the bases of these hierarchies ready: their directories, the v2 controllers handed down through them, the
  * v1 cpuset filled. Doing it again is harmless. Controllers are enabled one by one, as one write of several fails whole.
  */
@@ -97,7 +103,9 @@ export function baseSteps(layout: CgroupLayout, hierarchies: readonly number[]):
     const steps: BaseStep[] = [{ kind: 'mkdir', hierarchy: index, path: base }];
     if (hierarchy.version === 2) {
       const parent = base.slice(0, base.lastIndexOf('/'));
-      const usable = hierarchy.controllers.filter((controller) => layout.availability[controller].usable);
+      const usable = hierarchy.controllers.filter(
+        (controller) => commonControllers.includes(controller) && layout.availability[controller].usable,
+      );
       // Once the base hands a controller on, its parent cannot lose it: the kernel answers EBUSY to whoever tries.
       for (const directory of [parent, base]) {
         steps.push(...usable.map((controller) => write(`${directory}/cgroup.subtree_control`, `+${controller}`)));

@@ -9,7 +9,17 @@ import { type BaseChoice, chooseBase, type Problem } from './base.js';
 import { type CgroupMount, locate, type Membership, parseCgroupMounts, parseSelfCgroup } from './mounts.js';
 
 /** A resource controller, by its v2 name (v1's `blkio` is `io`). `cpuacct` and `freezer` are part of every v2 cgroup. */
-export type Controller = 'cpu' | 'cpuacct' | 'cpuset' | 'freezer' | 'io' | 'memory' | 'pids';
+export type Controller =
+  | 'cpu'
+  | 'cpuacct'
+  | 'cpuset'
+  | 'freezer'
+  | 'hugetlb'
+  | 'io'
+  | 'memory'
+  | 'misc'
+  | 'pids'
+  | 'rdma';
 
 /** Whether a controller can be used in the cgroups we make, and if not, why. */
 export type Availability = { readonly usable: true } | ({ readonly usable: false } & Problem);
@@ -58,7 +68,18 @@ export interface LayoutSource {
   writable(path: string): boolean;
 }
 
-const controllers: readonly Controller[] = ['cpu', 'cpuacct', 'cpuset', 'freezer', 'io', 'memory', 'pids'];
+const controllers: readonly Controller[] = [
+  'cpu',
+  'cpuacct',
+  'cpuset',
+  'freezer',
+  'hugetlb',
+  'io',
+  'memory',
+  'misc',
+  'pids',
+  'rdma',
+];
 
 let cached: CgroupLayout | undefined;
 
@@ -97,15 +118,9 @@ export function parseLayout(source: LayoutSource): CgroupLayout {
   return {
     kind,
     hierarchies,
-    availability: {
-      cpu: availabilityOf('cpu'),
-      cpuacct: availabilityOf('cpuacct'),
-      cpuset: availabilityOf('cpuset'),
-      freezer: availabilityOf('freezer'),
-      io: availabilityOf('io'),
-      memory: availabilityOf('memory'),
-      pids: availabilityOf('pids'),
-    },
+    availability: Object.fromEntries(
+      controllers.map((controller) => [controller, availabilityOf(controller)]),
+    ) as Record<Controller, Availability>,
     of: boundTo,
   };
 }

@@ -1,13 +1,20 @@
 /**
- * Limits, and the cgroup files that make them true: the same {@link Limits} become v2 or v1 writes, controller by
- * controller, depending on where each is bound. Nothing is written here; the launcher does that from the list.
+ * A container's limits, and the cgroup files that make them true: the same {@link Limits} become v2 or v1 writes, by the
+ * controllers' own rules (`controllers/`), depending on where each is bound. Nothing is written here; the launcher does
+ * that from the list.
  */
 
 import { UnsupportedError } from '../../errors.js';
 import type { Problem } from './base.js';
+import type { FileValue } from './controllers/controller.js';
+import { type CpuValues, cpuWrites } from './controllers/cpu.js';
+import { type CpusetSettings, cpusetWrites } from './controllers/cpuset.js';
+import { type IoValues, ioWrites } from './controllers/io.js';
+import { type MemoryValues, memoryWrites } from './controllers/memory.js';
+import { type PidsSettings, pidsWrites } from './controllers/pids.js';
 import { missingProcessors } from './cpuset.js';
 import type { CgroupLayout, Controller, Hierarchy } from './layout.js';
-import { bfqWeight, cpuShares } from './weight.js';
+import { known } from './text.js';
 
 /** What a container may use. Absent means no limit of its own. Numbers are checked by whoever makes this. */
 export interface Limits {
@@ -53,11 +60,6 @@ export interface CgroupWrite {
 export interface Unenforceable extends Problem {
   readonly limit: keyof Limits;
 }
-
-/** cpu.max and cpu.cfs_period_us, in microseconds; the kernel's own default. */
-const cpuPeriod = 100_000;
-/** The kernel refuses a smaller quota (kernel/sched/core.c, min_cfs_quota_period). */
-const minCpuQuota = 1_000;
 
 const controllerOf: Readonly<Record<keyof Limits, Controller>> = {
   memory: 'memory',
@@ -113,8 +115,7 @@ export function limitWrites(
   for (const index of requiredHierarchies(layout, enforced)) {
     const hierarchy = layout.hierarchies[index];
     if (!hierarchy) continue;
-    const files = hierarchy.version === 2 ? unifiedFiles(enforced) : v1Files(hierarchy, enforced, update);
-    for (const { controller, file, value, optional = false } of files) {
+    for (const { controller, file, value, optional = false } of filesOf(hierarchy, enforced, update)) {
       const usable = hierarchy.controllers.includes(controller) && layout.availability[controller].usable;
       if (usable) writes.push({ hierarchy: index, file, value, optional });
     }
@@ -169,79 +170,26 @@ function problemOf(hierarchy: Hierarchy, limits: Limits, limit: keyof Limits): P
   return undefined;
 }
 
-interface FileValue {
-  readonly controller: Controller;
-  readonly file: string;
-  readonly value: string;
-  readonly optional?: boolean;
-}
-
-function unifiedFiles({ memory, swap, pids, cpus, cpuWeight, cpuset, io, ioWeight }: Limits): FileValue[] {
-  const files: FileValue[] = [];
-  const add = (controller: Controller, file: string, value: string | number, optional = false): void => {
-    files.push({ controller, file, value: `${value}`, optional });
-  };
-  if (memory !== undefined) {
-    // Half a container is of no use to anybody: an out-of-memory kill takes all of it (4.19).
-    add('memory', 'memory.oom.group', 1);
-    add('memory', 'memory.max', memory);
-  }
-  // Absent from a kernel without swap, which has nothing to limit.
-  if (swap !== undefined) add('memory', 'memory.swap.max', swap, true);
-  if (pids !== undefined) add('pids', 'pids.max', pids);
-  if (cpus !== undefined) add('cpu', 'cpu.max', `${cpuQuota(cpus)} ${cpuPeriod}`);
-  if (cpuWeight !== undefined) add('cpu', 'cpu.weight', cpuWeight);
-  if (cpuset !== undefined) add('cpuset', 'cpuset.cpus', cpuset);
-  for (const { device, readBps, writeBps, readIops, writeIops } of io ?? []) {
-    const rates = Object.entries({ rbps: readBps, wbps: writeBps, riops: readIops, wiops: writeIops });
-    const given = rates.flatMap(([key, rate]) => (rate === undefined ? [] : [`${key}=${rate}`]));
-    if (given.length > 0) add('io', 'io.max', `${device} ${given.join(' ')}`);
-  }
-  if (ioWeight !== undefined) {
-    add('io', 'io.weight', ioWeight);
-    // There when BFQ is built in, and what counts for the devices it schedules.
-    add('io', 'io.bfq.weight', bfqWeight(ioWeight), true);
-  }
-  return files;
-}
-
-function v1Files(hierarchy: Hierarchy, limits: Limits, update: boolean): FileValue[] {
-  const { memory, swap, pids, cpus, cpuWeight, io, ioWeight } = limits;
-  const files: FileValue[] = [];
-  const add = (controller: Controller, file: string, value: string | number, optional = false): void => {
-    files.push({ controller, file, value: `${value}`, optional });
-  };
-  // A v1 cpuset starts empty and then takes no task, so it is filled also where only a neighbour in the same hierarchy
-  // is wanted.
-  if (hierarchy.cpuset && !update) add('cpuset', 'cpuset.mems', hierarchy.cpuset.mems);
-  if (hierarchy.cpuset && (limits.cpuset !== undefined || !update)) {
-    add('cpuset', 'cpuset.cpus', limits.cpuset ?? hierarchy.cpuset.cpus);
-  }
-  if (memory !== undefined) {
-    // memory.limit may never be above memory.memsw.limit, so that one goes out of the way first and comes back after.
-    if (update) add('memory', 'memory.memsw.limit_in_bytes', -1, true);
-    add('memory', 'memory.limit_in_bytes', memory);
-    // Absent without swap accounting (CONFIG_SWAP, swapaccount=0).
-    if (swap !== undefined) add('memory', 'memory.memsw.limit_in_bytes', memory + swap, true);
-    if (swap === 0) add('memory', 'memory.swappiness', 0);
-  }
-  if (pids !== undefined) add('pids', 'pids.max', pids);
-  if (cpus !== undefined) {
-    add('cpu', 'cpu.cfs_period_us', cpuPeriod);
-    add('cpu', 'cpu.cfs_quota_us', cpuQuota(cpus));
-  }
-  if (cpuWeight !== undefined) add('cpu', 'cpu.shares', cpuShares(cpuWeight));
-  for (const { device, readBps, writeBps, readIops, writeIops } of io ?? []) {
-    const rates = { read_bps: readBps, write_bps: writeBps, read_iops: readIops, write_iops: writeIops };
-    for (const [key, rate] of Object.entries(rates)) {
-      if (rate !== undefined) add('io', `blkio.throttle.${key}_device`, `${device} ${rate}`);
-    }
-  }
-  // blkio.weight went with CFQ in 5.0.
-  if (ioWeight !== undefined) add('io', 'blkio.bfq.weight', bfqWeight(ioWeight));
-  return files;
-}
-
-function cpuQuota(cpus: number): number {
-  return Math.max(minCpuQuota, Math.round(cpus * cpuPeriod));
+/** The limits in terms of the controllers, whose writes they become. */
+function filesOf(hierarchy: Hierarchy, limits: Limits, update: boolean): FileValue[] {
+  const { version } = hierarchy;
+  const { memory, swap, pids, cpus, cpuWeight, cpuset, io, ioWeight } = limits;
+  const context = { update, cpuset: hierarchy.cpuset };
+  return [
+    // First, as a v1 cpuset takes no task before it is filled.
+    ...cpusetWrites(known<CpusetSettings>({ cpus: cpuset }), version, context),
+    ...memoryWrites(
+      known<MemoryValues>({
+        // Half a container is of no use to anybody: an out-of-memory kill takes all of it (4.19).
+        oomGroup: memory === undefined ? undefined : true,
+        max: memory,
+        swapMax: swap,
+      }),
+      version,
+      context,
+    ),
+    ...pidsWrites(known<PidsSettings>({ max: pids })),
+    ...cpuWrites(known<CpuValues>({ max: cpus, weight: cpuWeight }), version),
+    ...ioWrites(known<IoValues>({ max: io, weight: ioWeight }), version),
+  ];
 }

@@ -18,3 +18,15 @@ export function cpuShares(weight: number): number {
 export function bfqWeight(weight: number): number {
   return weight <= 100 ? weight : Math.round(100 + ((weight - 100) * 900) / 9900);
 }
+
+/** The v2 `cpu.weight` for `cpu.shares`: what {@link cpuShares} is the inverse of. */
+export function cpuWeightOf(shares: number): number {
+  const l = Math.log2(Math.min(Math.max(shares, 2), 262144));
+  // The least amount down, so that a whole result is not taken for a little more than it is.
+  return Math.min(Math.max(Math.ceil(10 ** ((l * l + 125 * l) / 612 - 7 / 34) - 1e-9), 1), 10_000);
+}
+
+/** The v2 `io.weight` for BFQ's: the inverse of {@link bfqWeight}. */
+export function ioWeightOf(weight: number): number {
+  return weight <= 100 ? weight : Math.round(100 + ((weight - 100) * 9900) / 900);
+}
