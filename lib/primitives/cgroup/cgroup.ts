@@ -73,8 +73,12 @@ const mostPids = 2 ** 22;
  * v2 has is an {@link UnsupportedError} then.
  *
  * ```ts
+ * import { spawn } from 'node:child_process';
+ * import { CgroupV2 } from 'tscontain';
+ *
  * await using group = await CgroupV2.create('jobs/one', { memory: { max: '64MiB' }, pids: { max: 20 } });
- * await group.attach(child.pid);
+ * const { pid } = spawn('sort', ['/etc/services']);
+ * if (pid !== undefined) await group.attach(pid);
  * await group.cpu.set({ max: 0.5 });
  * (await group.stats()).memory.current; // bytes
  * ```
