@@ -16,7 +16,12 @@ export const seccomp: Table = {
   name: 'seccomp',
   ballasts: [0],
   async measure({ rounds }: Options): Promise<Section[]> {
-    return [await compiling(rounds ?? 200), ...(await costs(rounds ?? 25)), await deciding(rounds ?? 25)];
+    return [
+      await compiling(rounds ?? 200),
+      ...(await costs(rounds ?? 25)),
+      await deciding(rounds ?? 25),
+      await starting(rounds ?? 200),
+    ];
   },
 };
 
@@ -159,6 +164,28 @@ async function deciding(rounds: number): Promise<Section> {
   } finally {
     await Promise.all(boxes.map((box) => box.kill()));
     rmSync(folder, { recursive: true });
+  }
+}
+
+/** What it takes to get the listener out of a starting program. */
+async function starting(rounds: number): Promise<Section> {
+  const options: readonly (readonly [string, SeccompOptions])[] = [
+    ['by the filter alone', {}],
+    ['with a handler', { notify: { getppid: () => ({ value: 1 }) } }],
+  ];
+  const boxes = await Promise.all(options.map(([, one]) => Container.create({ seccomp: one })));
+  try {
+    return await compare({
+      title: 'exec of /bin/true',
+      unit: 'ms',
+      rounds,
+      contenders: options.map(([name], index) => ({
+        name,
+        sample: () => duration(async () => boxes[index]?.exec(['/bin/true'])),
+      })),
+    });
+  } finally {
+    await Promise.all(boxes.map((box) => box.kill()));
   }
 }
 
