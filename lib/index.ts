@@ -27,6 +27,15 @@ export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { StepDescription } from './plan/describe.js';
 export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
+export {
+  AppArmor,
+  type AppArmorAccess,
+  type AppArmorFileRule,
+  type AppArmorLabel,
+  type AppArmorNetwork,
+  type AppArmorOption,
+  type AppArmorProfileOptions,
+} from './primitives/apparmor/index.js';
 export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
 export {
   type Availability,
@@ -75,6 +84,17 @@ export {
 } from './primitives/cgroup/index.js';
 export { IdMap, type IdMaps, type IdRange } from './primitives/id-map.js';
 export {
+  Landlock,
+  type LandlockOptions,
+  type LandlockPath,
+  type LandlockPathRights,
+  type LandlockPathRule,
+  type LandlockPortRule,
+  type LandlockRight,
+  type LandlockRuleset,
+  type LandlockScope,
+} from './primitives/landlock/index.js';
+export {
   BindMount,
   type BindMountOptions,
   type FileType,
@@ -117,6 +137,7 @@ export {
   type SystemCall,
   type SystemCallFacts,
 } from './primitives/seccomp/index.js';
+export { SELinux, type SELinuxOptions } from './primitives/selinux.js';
 export type * from './process/attributes/options.js';
 export type * from './process/seccomp/options.js';
 export type { Duration, Size } from './units.js';

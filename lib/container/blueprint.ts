@@ -18,10 +18,11 @@ import {
   unenforceable,
 } from '../primitives/cgroup/index.js';
 import type { SupervisorRules } from '../primitives/seccomp/index.js';
+import { labelFileSystems } from '../primitives/selinux.js';
 import { ownCapabilities } from '../process/attributes/capabilities.js';
 import { expectPermitted } from '../process/attributes/settings.js';
 import { compileFilters } from '../process/seccomp/filters.js';
-import { type ContainerSteps, compileContainer, type IdMode } from './plan/compile.js';
+import { type ContainerSteps, compileContainer, type IdMode, type Parts } from './plan/compile.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import { areDefault } from './settings/attributes.js';
 import type { ContainerSettings } from './settings.js';
@@ -62,7 +63,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
   const target = { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel } as const;
   const { filters, supervision } = compileFilters(settings, guarded, target);
-  const steps = compileContainer({ settings: { ...settings, capabilities }, facts, hostname, ids });
+  const steps = labelled(compileContainer({ settings: { ...settings, capabilities }, facts, hostname, ids }), settings);
   return {
     id,
     hostname,
@@ -85,6 +86,17 @@ function noTimeNamespaces(): UnsupportedError {
   return new UnsupportedError('this kernel has no time namespaces (timeOffsets)', {
     hint: 'it takes Linux 5.6 or newer, built with CONFIG_TIME_NS',
   });
+}
+
+/** With a label of SELinux for its mounts, nothing of a container is common to others. */
+function labelled(steps: ContainerSteps, { attributes }: ContainerSettings): ContainerSteps {
+  const label = attributes.selinux?.mount;
+  if (label === undefined) return steps;
+  const relabel = ({ common, own }: Parts): Parts => ({
+    common: [],
+    own: [...common, ...own].map((fragment) => labelFileSystems(fragment, label)),
+  });
+  return { host: relabel(steps.host), container: relabel(steps.container) };
 }
 
 interface Enforced {

@@ -21,7 +21,7 @@ export function stepError(
 ): TscontainError {
   const step = failure.step === undefined ? undefined : steps[failure.step];
   const errno = errnoName(failure.errno);
-  if (step?.kind === 'exec') return execError(step.program, failure, place);
+  if (step?.kind === 'exec') return execError(step.program, failure, place, steps);
   if (step?.kind === 'coreScheduling' && ['EINVAL', 'ENODEV'].includes(errno)) return noCoreScheduling(failure.errno);
   if (!step) {
     return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
@@ -113,6 +113,9 @@ function stepHint(step: Step, errno: string): string | undefined {
     case 'oomScoreAdjust':
       if (errno === 'EACCES') return 'less than what this process began with takes CAP_SYS_RESOURCE on the host';
       break;
+    case 'landlockPath':
+    case 'labelOnExec':
+      return confinementHint(step, errno);
     case 'setUid':
     case 'setGid':
     case 'setGroups':
@@ -122,8 +125,38 @@ function stepHint(step: Step, errno: string): string | undefined {
   return undefined;
 }
 
+/** What else can deny the execution of a program. */
+function confinementOf(steps: readonly Step[]): string {
+  const landlock = steps.some((step) => step.kind === 'landlockRestrict');
+  const label = steps.find((step) => step.kind === 'labelOnExec');
+  return [
+    landlock ? ', and that landlock.execute and landlock.read have the program and its loader' : '',
+    label ? `, and that ${label.label} allows it` : '',
+  ].join('');
+}
+
+/** Hints about what the kernel's security modules are asked for, wherever that is. */
+function confinementHint(step: Step, errno: string): string | undefined {
+  if (step.kind === 'landlockPath') {
+    if (errno === 'ENOENT')
+      return 'it does not exist when the program starts: make it, or give { path, optional: true }';
+    if (errno === 'ENOTDIR') return 'some of these rights only a directory has, or a part of the path is no directory';
+    if (errno === 'ELOOP') return 'a link of procfs is not followed';
+  }
+  if (step.kind !== 'labelOnExec') return undefined;
+  if (errno === 'ENOENT') return 'the profile is not loaded';
+  if (errno === 'EINVAL') return 'the kernel’s policy does not know the label';
+  if (errno === 'EACCES' || errno === 'EPERM') {
+    return 'the process that starts it may not change to this label: its own policy must allow that';
+  }
+  return undefined;
+}
+
 function hostStepHint(step: Step, errno: string): string | undefined {
   switch (step.kind) {
+    case 'landlockPath':
+    case 'labelOnExec':
+      return confinementHint(step, errno);
     case 'setns':
       if (errno === 'EPERM')
         return 'to enter a namespace this process needs CAP_SYS_ADMIN in the user namespace that owns it (setns(2))';
@@ -166,7 +199,7 @@ function noCoreScheduling(errno: number): UnsupportedError {
   });
 }
 
-function execError(program: string, failure: StepFailure, place: Place): TscontainError {
+function execError(program: string, failure: StepFailure, place: Place, steps: readonly Step[]): TscontainError {
   const where = place === 'container' ? ' in the container' : '';
   const details = { errno: failure.errno, syscall: 'execve', path: program };
   const make = (code: string, message: string, hint: string) => new TscontainError(code, message, { ...details, hint });
@@ -185,7 +218,7 @@ function execError(program: string, failure: StepFailure, place: Place): Tsconta
       return make(
         'ERR_COMMAND_NOT_EXECUTABLE',
         `cannot execute ${program}: it is there, but not executable for this user`,
-        'give it the x permission bit, or check that its mount allows exec',
+        `give it the x permission bit, or check that its mount allows exec${confinementOf(steps)}`,
       );
     case detail.INTERPRETER_MISSING: {
       const interpreter = failure.text || 'the loader that its ELF header names';

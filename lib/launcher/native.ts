@@ -65,6 +65,8 @@ export interface Addon {
   connect(): Descriptor;
   pipe(): [Descriptor, Descriptor];
   socketPair(): [Descriptor, Descriptor];
+  /** The ABI of Landlock, or the negative errno. */
+  landlockAbi(): number;
   /** Extended attributes: of a path, whose last component is not followed, or of a descriptor. See lib/primitives/xattr.ts. */
   getXattr(file: Buffer | Descriptor, name: string): Buffer | undefined;
   listXattr(file: Buffer | Descriptor): Buffer;

@@ -168,6 +168,30 @@ export function describeStep(step: Step): StepDescription {
         'seccomp',
         `filter system calls (${step.program.byteLength / 8} instructions)${step.listener === undefined ? '' : ', some decided by a handler'}`,
       );
+    case 'landlockRuleset': {
+      const all = [
+        ...step.files,
+        ...step.network.map((name) => `TCP ${name}`),
+        ...step.scope.map((name) => `scope ${name}`),
+      ];
+      return page('landlock_create_ruleset', `deny, where no rule allows it: ${all.join(', ')}`);
+    }
+    case 'landlockPath': {
+      const there = step.optional ? ', if it is there' : '';
+      return page('landlock_add_rule', `allow ${step.rights.join(', ')} at and below ${step.path}${there}`, step.path);
+    }
+    case 'landlockPort':
+      return page('landlock_add_rule', `allow TCP ${step.rights.join(' and ')} of port ${step.port}`);
+    case 'landlockRestrict':
+      return page('landlock_restrict_self', 'come under these rules for ever');
+    case 'labelOnExec': {
+      const where = step.stack ? ' on top of the label there is' : '';
+      const text = step.module === 'apparmor' ? `the profile ${step.label}${where}` : `the label ${step.label}`;
+      return {
+        ...page('write', `run the program under ${text}`),
+        manual: step.module === 'apparmor' ? 'apparmor(7)' : 'selinux(8)',
+      };
+    }
     case 'stdio':
       return { ...page('dup3', `standard streams: ${step.stdin}, ${step.stdout}, ${step.stderr}`), manual: 'dup(2)' };
     case 'setsid':

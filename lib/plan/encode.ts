@@ -2,6 +2,7 @@
 
 import { none, RecordWriter } from '../launcher/wire.js';
 import { processorMask } from '../primitives/cgroup/cpuset.js';
+import { networkMask, rightsMask, scopeMask } from '../primitives/landlock/rights.js';
 import { sysctlPath } from '../primitives/sysctl.js';
 import { keptSlots, mountAttribute, type Slot, type Step } from './step.js';
 
@@ -62,6 +63,11 @@ export const stepOp = {
   sysctl: 64,
   setDomainName: 65,
   timeOffsets: 66,
+  landlockRuleset: 90,
+  landlockPath: 91,
+  landlockPort: 92,
+  landlockRestrict: 93,
+  labelOnExec: 94,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
@@ -249,6 +255,23 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [step.resource, ...[step.soft, step.hard].map((n) => (Number.isFinite(n) ? n : none))]);
     case 'seccomp':
       return writer.put(op, [step.flags ?? 0, slots.of(step.listener ?? null), step.maySleep ? 1 : 0], [step.program]);
+    case 'landlockRuleset':
+      return writer.put(op, [
+        slots.of(step.to),
+        rightsMask(step.files),
+        networkMask(step.network),
+        scopeMask(step.scope),
+      ]);
+    case 'landlockPath': {
+      const how = (step.optional ? 1 : 0) | (step.exact ? 2 : 0);
+      return writer.put(op, [slots.of(step.on), rightsMask(step.rights), how], [step.path]);
+    }
+    case 'landlockPort':
+      return writer.put(op, [slots.of(step.on), networkMask(step.rights), step.port]);
+    case 'landlockRestrict':
+      return writer.put(op, [slots.of(step.on), step.flags]);
+    case 'labelOnExec':
+      return writer.put(op, [step.module === 'apparmor' ? 0 : 1, step.stack ? 1 : 0], [step.label]);
     case 'stdio':
       return writer.put(op, [slots.of(step.stdin), slots.of(step.stdout), slots.of(step.stderr)]);
     case 'controllingTty':

@@ -4,6 +4,7 @@
  */
 
 import { constants } from 'node:fs';
+import type { LandlockRight, LandlockScope } from '../primitives/landlock/rights.js';
 
 /** A name for a descriptor that one step makes and later ones use. Null is the current directory (AT_FDCWD). */
 export type Slot = string;
@@ -198,6 +199,40 @@ export type Step =
       /** Whether the program allows futex(2) for sure, so that one may sleep until the listener is sent. */
       readonly maySleep?: boolean;
     }
+  /** A Landlock ruleset: what is denied where no rule gives it. */
+  | {
+      readonly kind: 'landlockRuleset';
+      readonly to: Slot;
+      readonly files: readonly LandlockRight[];
+      readonly network: readonly ('bind' | 'connect')[];
+      readonly scope: readonly LandlockScope[];
+    }
+  /** Rights at and below a path of the root that the program will have. */
+  | {
+      readonly kind: 'landlockPath';
+      readonly on: Slot;
+      readonly path: string;
+      readonly rights: readonly LandlockRight[];
+      readonly optional: boolean;
+      /** On a file, rights that only directories have are an error; else they are left away there. */
+      readonly exact: boolean;
+    }
+  | {
+      readonly kind: 'landlockPort';
+      readonly on: Slot;
+      readonly port: number;
+      readonly rights: readonly ('bind' | 'connect')[];
+    }
+  /** Come under a ruleset, which is closed. */
+  | { readonly kind: 'landlockRestrict'; readonly on: Slot; readonly flags: number }
+  /** Written to this process's own file of the private procfs; read back. */
+  | {
+      readonly kind: 'labelOnExec';
+      readonly module: 'apparmor' | 'selinux';
+      readonly label: string;
+      /** On top of the label there is. */
+      readonly stack: boolean;
+    }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }
   | { readonly kind: 'controllingTty'; readonly slot: Slot }
@@ -259,5 +294,7 @@ export const keptSlots: Readonly<Record<string, number>> = {
   proc: 1002,
   tty: 1003,
   oomScore: 1004,
+  landlock: 1005,
+  'own landlock': 1006,
   userns: 1010,
 };

@@ -19,6 +19,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitChannel(env, exports);
   InitStream(env, exports);
   InitSeccomp(env, exports);
+  InitLandlock(env, exports);
   InitXattr(env, exports);
   InitMount(env, exports);
   InitLayer(env, exports);

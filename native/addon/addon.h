@@ -11,6 +11,7 @@ Napi::Object InitCgroup(Napi::Env env, Napi::Object exports);
 Napi::Object InitChannel(Napi::Env env, Napi::Object exports);
 Napi::Object InitStream(Napi::Env env, Napi::Object exports);
 Napi::Object InitSeccomp(Napi::Env env, Napi::Object exports);
+Napi::Object InitLandlock(Napi::Env env, Napi::Object exports);
 Napi::Object InitXattr(Napi::Env env, Napi::Object exports);
 Napi::Object InitMount(Napi::Env env, Napi::Object exports);
 Napi::Object InitLayer(Napi::Env env, Napi::Object exports);

@@ -201,6 +201,7 @@ static void on_exec(struct message* message) {
   i64 score = lend_oom_score(request.steps, score_file);
   long pid = ready ? start_child(&request) : master;
   restore_oom_score(score_file, score);
+  forget_rulesets(&context);
   for (int i = 0; i < message->nfds; i++)
     context.slots[i] = -1; // released with the message
   close_fd(&context.slots[SLOT_TTY]);

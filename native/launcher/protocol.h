@@ -135,6 +135,11 @@ enum step_op {
   STEP_SYSCTL = 64,
   STEP_SET_DOMAIN_NAME = 65,
   STEP_TIME_OFFSETS = 66,
+  STEP_LANDLOCK_RULESET = 90,
+  STEP_LANDLOCK_PATH = 91,
+  STEP_LANDLOCK_PORT = 92,
+  STEP_LANDLOCK_RESTRICT = 93,
+  STEP_LABEL_ON_EXEC = 94,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.
@@ -145,5 +150,7 @@ enum {
   SLOT_PROC = 1002,
   SLOT_TTY = 1003,
   SLOT_OOM_SCORE = 1004, // init's own oom_score_adj
+  SLOT_LANDLOCK = 1005,  // the container's ruleset, and then the program's own
+  LANDLOCK_LAYERS = 2,
   SLOT_USERNS = 1010
 };

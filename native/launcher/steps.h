@@ -48,6 +48,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_personality, step_oom_score_adjust, step_setns, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
+step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;
 
 // Gives this process the score that one of these steps asks for, so that a child is forked with it. `fd` is its own
 // oom_score_adj; returns what it was, or NO_SCORE where no step asks.
@@ -61,3 +62,5 @@ long set_slot(struct plan_context* context, u64 slot, long fd);
 // The kernel's own words about what was refused to a configuration context (fsopen(2)).
 void explain_configuration(struct plan_context* context, int fd);
 void explain(struct plan_context* context, u32 detail, const char* text);
+// After a child was started: its rulesets are not this process's.
+void forget_rulesets(struct plan_context* context);

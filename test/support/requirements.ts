@@ -2,6 +2,7 @@
 
 import { statfsSync } from 'node:fs';
 import type { TestContext } from 'vitest';
+import { Landlock } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
 
 /** Skip unless run as root. */
@@ -24,4 +25,9 @@ const overlayfs = 0x794c7630;
 export function needsUpperOnDisk(context: TestContext): void {
   const { type } = statfsSync('/var/lib');
   context.skip(type === overlayfs, '/var/lib is on an overlay, which cannot hold another overlay’s upper directory');
+}
+
+/** Skip where Landlock of the kernel is older than this ABI. */
+export function needsLandlock(context: TestContext, abi: number): void {
+  context.skip(Landlock.abi() < abi, `needs Landlock ABI ${abi}, and this kernel has ${Landlock.abi()}`);
 }

@@ -94,6 +94,12 @@ export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSetting
       hint: 'a terminal has one stream, which is stdout',
     });
   }
+  const attributes = readAttributes(fields, 'container');
+  if (attributes.selinux?.mount !== undefined) {
+    throw new OptionError('selinux.mount', 'no setting beside a program', attributes.selinux.mount, {
+      hint: 'it is an option of the container',
+    });
+  }
   const { maxBuffer, maxOutput, encoding, timeout, user, cwd, signal } = fields;
   return Object.freeze({
     stdin: readStdin(fields.stdin, 'stdin'),
@@ -107,7 +113,7 @@ export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSetting
     encoding: encoding === undefined ? 'utf8' : readChoice(encoding, 'encoding', ['utf8', 'buffer']),
     env: readEnv(fields.env, 'env'),
     check: readBoolean(fields.check, 'check', false),
-    attributes: readAttributes(fields, 'container'),
+    attributes,
     capabilities: readCapabilitySets(fields.capabilities, 'capabilities'),
     ...(maxOutput === undefined ? {} : { maxOutput: parseSize(maxOutput, 'maxOutput', { min: 1 }) }),
     ...(tty === undefined ? {} : { tty }),

@@ -3,8 +3,11 @@
  * of one's own. Only types; `settings.ts` checks them, `steps.ts` turns them into steps.
  */
 
+import type { AppArmorOption } from '../../primitives/apparmor/index.js';
 import type { Capabilities, Capability } from '../../primitives/capabilities.js';
+import type { LandlockOptions } from '../../primitives/landlock/index.js';
 import type { Resource } from '../../primitives/rlimits.js';
+import type { SELinuxOptions } from '../../primitives/selinux.js';
 import type { Size } from '../../units.js';
 
 /** One limit, a number or a size as the resource asks; `'unlimited'` is RLIM_INFINITY. */
@@ -86,6 +89,18 @@ export interface ProcessAttributes {
    * (proc_pid_oom_score_adj(5)): 0 to 1000 in a container, where an exec's must not be less than the container's. Default 0.
    */
   readonly oomScoreAdj?: number;
+  /** Landlock rules. An exec's come on top of its container's, so that they can only be stricter. */
+  readonly landlock?: LandlockOptions;
+  /**
+   * A profile of AppArmor that is loaded. An exec's is stacked on its container's. An {@link UnsupportedError} where the kernel
+   * has no AppArmor, an {@link OptionError} where it has not loaded the profile.
+   */
+  readonly appArmor?: AppArmorOption;
+  /**
+   * A label of SELinux; an exec's takes the place of its container's. `mount` belongs to the container. An
+   * {@link UnsupportedError} where the kernel has no SELinux.
+   */
+  readonly selinux?: SELinuxOptions;
 }
 
 /** Capabilities as an option: a set, or a list of names, with or without `CAP_`. */

@@ -2,7 +2,10 @@
 
 import { type Fields, readInteger } from '../../container/settings/schema.js';
 import { OptionError } from '../../errors.js';
+import { type AppArmorSettings, expectLoaded, readAppArmor, stackProfiles } from '../../primitives/apparmor/index.js';
+import { type LandlockSettings, landlockAbi, makeRuleset, readLandlock } from '../../primitives/landlock/index.js';
 import type { Rlimits } from '../../primitives/rlimits.js';
+import { expectSELinux, readSELinux, type SELinuxSettings } from '../../primitives/selinux.js';
 import { isPredictable, readPersonality } from './personality.js';
 import { expectRlimitsWithinOwn, noRlimits, readRlimitOptions, tightenRlimits } from './rlimits.js';
 import { expectSchedulable, noScheduling, readScheduling, type SchedulingSettings } from './scheduling.js';
@@ -14,10 +17,22 @@ export interface AttributeSettings {
   /** For personality(2). */
   readonly personality?: number;
   readonly oomScoreAdj?: number;
+  /** The container's, and then the program's own. */
+  readonly landlock?: readonly LandlockSettings[];
+  readonly appArmor?: AppArmorSettings;
+  readonly selinux?: SELinuxSettings;
 }
 
 /** The keys of `ProcessAttributes`. */
-export const attributeKeys = ['rlimits', 'scheduling', 'personality', 'oomScoreAdj'] as const;
+export const attributeKeys = [
+  'rlimits',
+  'scheduling',
+  'personality',
+  'oomScoreAdj',
+  'landlock',
+  'appArmor',
+  'selinux',
+] as const;
 export type AttributeKey = (typeof attributeKeys)[number];
 
 /** A container's program, or one in namespaces of the caller's making, which keeps the caller's powers over the host. */
@@ -33,11 +48,15 @@ export function readAttributes(fields: Fields<AttributeKey>, confinement: Confin
   if (attributeKeys.every((key) => fields[key] === undefined)) return noAttributes;
   const personality = readPersonality(fields.personality, 'personality');
   const score = readOomScore(fields.oomScoreAdj, 'oomScoreAdj', confinement);
+  const { landlock, appArmor, selinux } = fields;
   return Object.freeze({
     rlimits: readRlimitOptions(fields.rlimits, 'rlimits'),
     scheduling: readScheduling(fields.scheduling, 'scheduling'),
     ...(personality === undefined ? {} : { personality }),
     ...(score === undefined ? {} : { oomScoreAdj: score }),
+    ...(landlock === undefined ? {} : { landlock: Object.freeze([readLandlock(landlock, 'landlock')]) }),
+    ...(appArmor === undefined ? {} : { appArmor: readAppArmor(appArmor, 'appArmor') }),
+    ...(selinux === undefined ? {} : { selinux: readSELinux(selinux, 'selinux') }),
   });
 }
 
@@ -62,9 +81,13 @@ export function overlayAttributes(container: AttributeSettings, own: AttributeSe
   if (own.oomScoreAdj !== undefined && own.oomScoreAdj < floor) {
     throw new OptionError('oomScoreAdj', `at least the container's, ${floor}`, own.oomScoreAdj);
   }
+  const landlock = [...(container.landlock ?? []), ...(own.landlock ?? [])];
+  const appArmor = stackProfiles(container.appArmor, own.appArmor);
   return Object.freeze({
     ...container,
     ...own,
+    ...(landlock.length > 0 ? { landlock: Object.freeze(landlock) } : {}),
+    ...(appArmor ? { appArmor } : {}),
     rlimits: tightenRlimits(own.rlimits, container.rlimits, 'rlimits'),
     scheduling:
       own.scheduling === noScheduling
@@ -74,19 +97,33 @@ export function overlayAttributes(container: AttributeSettings, own: AttributeSe
 }
 
 /**
- * Holds attributes for a container's program against what this process may hand on.
- * @throws PermissionError before anything is started
+ * Holds attributes for a container's program against what this process may hand on, and this kernel has.
+ * @throws PermissionError, UnsupportedError, or OptionError at a profile that is not loaded, before anything is started
  */
 export function expectPermitted(attributes: AttributeSettings): void {
+  expectConfinable(attributes);
   expectRlimitsWithinOwn(attributes.rlimits, 'rlimits');
   expectSchedulable(attributes.scheduling, attributes.rlimits, 'scheduling');
 }
 
+/** Whether the kernel's security modules can do what is asked of them. */
+function expectConfinable({ landlock = [], appArmor, selinux }: AttributeSettings): void {
+  for (const settings of landlock) makeRuleset(settings, landlockAbi());
+  if (appArmor) expectLoaded(appArmor, 'appArmor');
+  if (selinux) expectSELinux();
+}
+
 /** What of them is less confined than the defaults, for `inspect()`. */
-export function relaxedAttributes({ scheduling, personality }: AttributeSettings): readonly string[] {
+export function relaxedAttributes({ scheduling, personality, landlock = [] }: AttributeSettings): readonly string[] {
   const policy = scheduling.policy;
   return [
     ...(policy && policy.priority > 0 ? [`scheduling.policy ${policy.policy} ${policy.priority}`] : []),
+    ...landlock.filter(({ degrade }) => degrade).flatMap(leftOut),
     ...(isPredictable(personality) ? ['personality.unsafeNoRandomize'] : []),
   ];
+}
+
+function leftOut(settings: LandlockSettings): string[] {
+  const ruleset = makeRuleset(settings, landlockAbi());
+  return ruleset.leftOut.map((name) => `landlock ${name} is not restricted: the kernel has ABI ${ruleset.abi}`);
 }

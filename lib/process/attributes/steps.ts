@@ -4,6 +4,8 @@
  */
 
 import type { Step } from '../../plan/step.js';
+import { labelOf } from '../../primitives/apparmor/index.js';
+import { landlockAbi, landlockSteps, makeRuleset } from '../../primitives/landlock/index.js';
 import { type Resource, type Rlimit, resources, rlimitEntries } from '../../primitives/rlimits.js';
 import { normalPolicy } from './scheduling.js';
 import type { AttributeSettings } from './settings.js';
@@ -30,12 +32,29 @@ export function attributeSteps(attributes: AttributeSettings): AttributeSteps {
   beforeIds.push({ kind: 'scheduling', ...(scheduling.policy ?? normalPolicy) });
   if (scheduling.io) beforeIds.push({ kind: 'ioPriority', ...scheduling.io });
   if (scheduling.core) beforeIds.push({ kind: 'coreScheduling' });
+  beforeIds.push(...labelSteps(attributes));
+  const layers = (attributes.landlock ?? []).map((settings, index) =>
+    landlockSteps(makeRuleset(settings, landlockAbi()), rulesetSlots[index] ?? 'own landlock'),
+  );
+  for (const { prepare } of layers) beforeIds.push(...prepare);
   return {
     beforeIds,
-    beforeClose: [],
+    beforeClose: layers.flatMap(({ restrict }) => restrict),
     // A process with few descriptors could not open any more, and the steps before need some.
     last: nofile ? [rlimitStep('nofile', nofile)] : [],
   };
+}
+
+/** The container's, and the program's own on top of it. */
+const rulesetSlots = ['landlock', 'own landlock'] as const;
+
+function labelSteps({ appArmor, selinux }: AttributeSettings): Step[] {
+  const steps: Step[] = [];
+  if (appArmor) {
+    steps.push({ kind: 'labelOnExec', module: 'apparmor', label: labelOf(appArmor), stack: appArmor.stack });
+  }
+  if (selinux?.process) steps.push({ kind: 'labelOnExec', module: 'selinux', label: selinux.process, stack: false });
+  return steps;
 }
 
 function rlimitStep(name: Resource, { soft, hard }: Rlimit): Step {
