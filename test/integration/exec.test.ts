@@ -19,6 +19,16 @@ async function programs(box: Container): Promise<string[]> {
   return stdout.split('\n').filter((name) => !['', 'tscontain', 'sh', 'cat'].includes(name));
 }
 
+/** Waits until a program of the container has made this file. */
+async function made(box: Container, path: string): Promise<void> {
+  const there = () =>
+    box.fs.readFile(path).then(
+      () => true,
+      () => false,
+    );
+  await expect.poll(there, { timeout: 20_000 }).toBe(true);
+}
+
 describe('programs in one container', () => {
   let box: Container;
   beforeAll(async () => {
@@ -151,8 +161,8 @@ describe('the end of a container', () => {
     const box = await Container.create();
     const ends: unknown[] = [];
     box.on('exit', ({ reason }) => ends.push(reason));
-    const running = [box.exec(sh('echo begun; sleep 600')), box.exec(['sleep', '600'])];
-    await sleep(100);
+    const running = [box.exec(sh('echo begun; : >/tmp/begun; sleep 600')), box.exec(['sleep', '600'])];
+    await made(box, '/tmp/begun');
     const { reason, stats } = await box.kill();
     expect(reason).toBe('stopped');
     expect(stats?.cpu.usageMs).toBeGreaterThan(0);
@@ -165,9 +175,11 @@ describe('the end of a container', () => {
 
   it('comes softly with stop: programs get SIGTERM and may finish', async () => {
     const box = await Container.create();
-    const polite = box.exec(sh('trap "echo bye; exit 5" TERM; echo ready; while :; do sleep 0.02; done'));
-    const plain = box.exec(['sleep', '600']);
-    await sleep(150);
+    const polite = box.exec(
+      sh('trap "echo bye; exit 5" TERM; echo ready; : >/tmp/ready; while :; do sleep 0.02; done'),
+    );
+    const plain = box.exec(sh(': >/tmp/plain; exec sleep 600'));
+    await Promise.all([made(box, '/tmp/ready'), made(box, '/tmp/plain')]);
     const started = performance.now();
     await box.stop();
     expect(performance.now() - started).toBeLessThan(5000);
@@ -177,8 +189,8 @@ describe('the end of a container', () => {
 
   it('comes hard after the grace, to those that do not listen', async () => {
     const box = await Container.create();
-    const deaf = box.exec(sh('trap "" TERM; while :; do sleep 0.02; done'));
-    await sleep(100);
+    const deaf = box.exec(sh('trap "" TERM; : >/tmp/deaf; while :; do sleep 0.02; done'));
+    await made(box, '/tmp/deaf');
     const started = performance.now();
     expect((await box.stop({ grace: 300 })).reason).toBe('stopped');
     expect(performance.now() - started).toBeGreaterThan(290);

@@ -146,7 +146,8 @@ describe('a limit that this host cannot enforce', () => {
     await using box = await Container.create();
     const missing = (['memory', 'pids'] as const).filter((name) => !cgroupLayout().availability[name].usable);
     for (const name of missing) expect(box.inspect().relaxations.join()).toContain(`limits.${name}`);
-    if (missing.length === 0) expect(box.inspect().relaxations).toEqual([]);
+    const ofLimits = box.inspect().relaxations.filter((relaxation) => !relaxation.startsWith('ids:'));
+    if (missing.length === 0) expect(ofLimits).toEqual([]);
   });
 });
 
