@@ -233,8 +233,11 @@ os._exit(0)`;
       });
     };
     await using box = await Container.create({ seccomp: { notify: { getpgid } } });
-    const { reason } = await box.exec(calls(['getpgid', 0]), { timeout: 400 });
-    expect(reason).toBe('timeout');
+    const controller = new AbortController();
+    const program = box.exec(calls(['getpgid', 0]), { signal: controller.signal });
+    await expect.poll(() => asked, { timeout: 20_000 }).toBeDefined();
+    controller.abort();
+    expect((await program).reason).toBe('aborted');
     expect(asked?.valid).toBe(false);
     expect(() => asked?.readBytes(0n, 1)).toThrow(expect.objectContaining({ code: 'ERR_CALL_GONE' }));
     settle('continue');
@@ -386,7 +389,7 @@ describe('what is refused', () => {
     expect(mine[2]?.[0].args.slice(0, 4)).toEqual([1n, 2n, 3n, 4n]);
     expect(mine[0]?.[0].pid).toBeGreaterThan(0);
     expect(mine[0]?.[1]).toEqual(program);
-    expect(box.inspect().relaxations).toEqual([]);
+    expect(box.inspect().relaxations.filter((relaxation) => !relaxation.startsWith('ids:'))).toEqual([]);
   });
 
   it('gets the very error that it gets without being told of', async () => {

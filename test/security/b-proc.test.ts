@@ -106,7 +106,8 @@ describe('B: kernel file systems and devices', () => {
     expect(unexpected(outside<string[]>(writable('/proc/sys/kernel'))).length).toBeGreaterThan(5);
   });
 
-  it('B6: files that tell of the host’s hardware and kernel read as empty', async () => {
+  it('B6: files that tell of the host’s hardware and kernel read as empty', async (context) => {
+    needsRoot(context); // outside, as the control, some of them are root's only
     const paths = ['interrupts', 'timer_list', 'keys', 'kcore', 'sched_debug', 'scsi', 'acpi'].map(
       (name) => `/proc/${name}`,
     );
@@ -173,7 +174,7 @@ answer(lines)`;
     expect(lines).toHaveLength(2);
     expect(lines.join()).not.toContain('vitest');
     expect(outside<string[]>(probe).join()).toContain('vitest');
-    expect(readdirSync(`/proc/${box.inspect().pid}/ns`)).toContain('pid');
+    expect(readdirSync('/proc')).toContain(String(box.inspect().pid));
   });
 
   it('B9: the kernel’s log is out of reach', async (context) => {

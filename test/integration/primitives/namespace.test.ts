@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname, networkInterfaces, tmpdir } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
@@ -31,7 +31,7 @@ import { checkResidue, expectNoResidue, takeResidue } from '../../support/residu
 
 checkResidue();
 
-const directory = mkdtempSync('/run/tscontain-test-');
+const directory = mkdtempSync(process.geteuid?.() === 0 ? '/run/tscontain-test-' : `${tmpdir()}/tscontain-test-`);
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const own = (kind: NamespaceKind) => Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/self/ns/${kind}`))?.[1]);
