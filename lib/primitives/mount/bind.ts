@@ -72,7 +72,7 @@ export class BindMount extends Mount {
       const make = async () => {
         await using agent = await Place.here.start();
         const descriptors = shift ? [shift] : [];
-        return agent
+        return await agent
           .run(hostTree('mount made', tree), { descriptors, take: ['mount made'], doing: `binding ${source}` })
           .catch((error: unknown) => {
             throw shiftRefused(error, source) ?? explained(error);

@@ -1,6 +1,5 @@
 /** An overlay's layers as descriptors, and the overlay over them, in whichever way the kernel takes them. */
 
-import { dirname } from 'node:path';
 import { TscontainError, UnsupportedError } from '../../errors.js';
 import type { Agent } from '../../launcher/agent.js';
 import type { Descriptor } from '../../launcher/native.js';
@@ -53,17 +52,19 @@ export async function openLayers(settings: OverlaySettings, aside: boolean): Pro
     places.push(attach(slot, stage, `l${index}`));
     return { slot };
   });
-  const writableSteps = writable ? openWritable(writable, userns) : undefined;
-  if (writableSteps) steps.push(...writableSteps.steps);
+  if (writable) {
+    for (const key of ['upper', 'work'] as const) {
+      const flags = PATH | NOFOLLOW | DIRECTORY;
+      steps.push({ kind: 'open', to: `mount ${key}`, from: null, path: writable[key], flags, resolve: 0 });
+    }
+  }
   if (aside) {
     steps.push(...tmpfs(stage, { size: 2 ** 20, inodes: 4096, mode: 0o755 }), attach(stage, null, '/'), ...places);
-    if (writableSteps?.place) steps.push(writableSteps.place);
     steps.push(
       { kind: 'makeDirectory', under: stage, path: 'empty', mode: 0o755 },
       { kind: 'open', to: 'mount empty', from: stage, path: 'empty', flags: PATH, resolve: below },
     );
   }
-  if (writableSteps) steps.push(...writableSteps.open);
   return {
     steps,
     descriptors,
@@ -76,41 +77,6 @@ export async function openLayers(settings: OverlaySettings, aside: boolean): Pro
 }
 
 const stage: Slot = 'mount stage';
-
-interface WritableSteps {
-  readonly steps: readonly Step[];
-  readonly place: Step | undefined;
-  readonly open: readonly Step[];
-}
-
-/** The kernel wants both on one mount, so where ids are shifted the mount is of the directory that both are in. */
-function openWritable({ upper, work }: { upper: string; work: string }, userns: Slot | undefined): WritableSteps {
-  const flags = PATH | NOFOLLOW | DIRECTORY;
-  const opened = (to: Slot, from: Slot | null, path: string, resolve: number): Step => ({
-    kind: 'open',
-    to,
-    from,
-    path,
-    flags,
-    resolve,
-  });
-  if (userns === undefined) {
-    return {
-      steps: [opened('mount upper', null, upper, 0), opened('mount work', null, work, 0)],
-      place: undefined,
-      open: [],
-    };
-  }
-  let common = dirname(upper);
-  while (common !== '/' && !work.startsWith(`${common}/`)) common = dirname(common);
-  const within = (path: string) => path.slice(common === '/' ? 1 : common.length + 1);
-  const slot = 'mount writable';
-  return {
-    steps: hostTree(slot, { path: common, readOnly: false, recursive: false, idmap: true, userns }),
-    place: attach(slot, stage, 'w'),
-    open: [opened('mount upper', slot, within(upper), below), opened('mount work', slot, within(work), below)],
-  };
-}
 
 /** An overlay to be made of layers that are open. */
 export interface OverlayRequest {
@@ -184,10 +150,10 @@ function overlayError(error: unknown): unknown {
 /** What the kernel means; it says more in its log only. */
 const hints: Readonly<Record<string, string>> = {
   EBUSY: 'upper or work is in use by another overlay',
-  ELOOP: 'layers overlap, or overlays are nested too deep (two is the most)',
+  ELOOP: 'layers overlap',
   ESTALE: 'upper was used with other lower directories before, which index does not allow',
   EINVAL:
-    'upper must be on a file system that has extended attributes and whiteouts, such as ext4, xfs, btrfs or (since Linux 6.6) tmpfs, and not on an overlay; work must be on the same mount',
+    'overlays nest two deep at most; upper must be on a file system that has extended attributes and whiteouts, such as ext4, xfs, btrfs or (since Linux 6.6) tmpfs, and not on an overlay; work must be on the same mount',
   EXDEV: 'upper and work must be on the same mount',
   EROFS: 'upper and work must be writable',
 };

@@ -1,6 +1,7 @@
 /** What mounts of every kind have in common: they are made detached, may be attached, and end. */
 
-import { realpath } from 'node:fs/promises';
+import { fstatSync } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { OptionError, PermissionError, TscontainError } from '../../errors.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
@@ -229,15 +230,16 @@ export async function attachAt(target: string, descriptor: Descriptor, place: Pl
     });
   });
   if (path === '/') throw new OptionError('target', "a path below '/'", target, { path });
+  const [isDirectory, onDirectory] = [fstatSync(descriptor.number).isDirectory(), (await stat(path)).isDirectory()];
+  if (isDirectory !== onDirectory) {
+    throw new OptionError('target', isDirectory ? 'a directory' : 'a file, as the source is one', target, { path });
+  }
   const steps: Step[] = [
     { kind: 'open', to: 'mount target', from: null, path, flags: openFlag.PATH | openFlag.NOFOLLOW, resolve: 0 },
     { kind: 'moveMount', mount: '0', under: 'mount target', path: '', directory: true },
   ];
   await using agent = await place.start();
   await agent.run(steps, { descriptors: [descriptor], doing: `mounting at ${path}` }).catch((error: unknown) => {
-    if (error instanceof TscontainError && error.errno === 'ENOTDIR') {
-      throw new OptionError('target', 'a directory for a directory, a file for a file', target, { path, cause: error });
-    }
     throw explained(error);
   });
   return path;

@@ -44,7 +44,10 @@ export interface OverlayMountOptions extends MountOptions {
   readonly index?: boolean;
   /** Make inode numbers unique over all layers. Default: the kernel's, `'auto'` as a rule. */
   readonly xino?: 'on' | 'off' | 'auto';
-  /** Shift the ids of all layers (since Linux 5.19), as for {@link BindMount}. Needs root. */
+  /**
+   * Shift the ids of the lower layers (since Linux 5.19), as for {@link BindMount}. What is written to `upper` has the ids that
+   * are seen. Needs root.
+   */
   readonly idMap?: MountIdMap;
   /**
    * Mount it in a user namespace of its own, detached: what an ordinary user can do. The maps are the range that this user may

@@ -66,7 +66,7 @@ export class TmpfsMount extends Mount {
     return new TmpfsMount(
       await attachOrClose(place, settings, async () => {
         await using agent = await place.start();
-        return agent.run(steps, { take: ['mount made'], doing: 'making a tmpfs' }).catch((error: unknown) => {
+        return await agent.run(steps, { take: ['mount made'], doing: 'making a tmpfs' }).catch((error: unknown) => {
           throw explained(error);
         });
       }),
