@@ -1,5 +1,6 @@
 /** An overlay's layers as descriptors, and the overlay over them, in whichever way the kernel takes them. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TscontainError, UnsupportedError } from '../../errors.js';
 import type { Agent } from '../../launcher/agent.js';
 import type { Descriptor } from '../../launcher/native.js';
@@ -109,7 +110,9 @@ export async function makeOverlays(
     ];
     try {
       const take = requests.map(({ to }) => to);
-      const made = await agent.run(steps, { descriptors: layers.descriptors, take, doing: 'making an overlay' });
+      const made = await patiently(() =>
+        agent.run(steps, { descriptors: layers.descriptors, take, doing: 'making an overlay' }),
+      );
       if (passing === ways) known = way;
       return made;
     } catch (error) {
@@ -119,6 +122,22 @@ export async function makeOverlays(
     }
   }
   throw overlayError(failure);
+}
+
+/**
+ * An overlay that has ended may still hold its upper directory: the kernel takes it apart in the background, and copies of it
+ * in mount namespaces that end at the same time. Only with an index does it refuse the directory meanwhile.
+ */
+async function patiently<Result>(make: () => Promise<Result>): Promise<Result> {
+  for (const milliseconds of [5, 10, 20, 40, 80, 160]) {
+    try {
+      return await make();
+    } catch (error) {
+      if (!(error instanceof TscontainError && error.errno === 'EBUSY')) throw error;
+    }
+    await sleep(milliseconds);
+  }
+  return make();
 }
 
 /** A layer that is refused where it is named, and not when the overlay is made. */
