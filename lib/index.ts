@@ -36,7 +36,14 @@ export {
   type AppArmorOption,
   type AppArmorProfileOptions,
 } from './primitives/apparmor/index.js';
-export { Capabilities, type Capability, type CapabilityName } from './primitives/capabilities.js';
+export {
+  Capabilities,
+  type Capability,
+  type CapabilityName,
+  type CapabilitySets,
+  type FileCapabilities,
+  type FileCapabilitiesOption,
+} from './primitives/capabilities.js';
 export {
   type Availability,
   type CgroupController,

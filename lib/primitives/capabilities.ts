@@ -3,63 +3,49 @@
  * immutable set of them over one bit mask, the form in which the kernel keeps a thread's five sets.
  */
 
-import { OptionError } from '../errors.js';
+import { lstatSync, readFileSync } from 'node:fs';
+import { OptionError, TscontainError } from '../errors.js';
+import { capabilityAttribute, decodeFileCapabilities, encodeFileCapabilities } from './capability-files.js';
+import { type Capability, type CapabilityName, knownMask, maskOf, namesOf } from './capability-names.js';
+import { getXattr, removeXattr, setXattr } from './xattr.js';
 
-/** In the kernel's order: the position is the capability's number (`linux/capability.h`). */
-const names = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_DAC_READ_SEARCH',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_KILL',
-  'CAP_SETGID',
-  'CAP_SETUID',
-  'CAP_SETPCAP',
-  'CAP_LINUX_IMMUTABLE',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_NET_BROADCAST',
-  'CAP_NET_ADMIN',
-  'CAP_NET_RAW',
-  'CAP_IPC_LOCK',
-  'CAP_IPC_OWNER',
-  'CAP_SYS_MODULE',
-  'CAP_SYS_RAWIO',
-  'CAP_SYS_CHROOT',
-  'CAP_SYS_PTRACE',
-  'CAP_SYS_PACCT',
-  'CAP_SYS_ADMIN',
-  'CAP_SYS_BOOT',
-  'CAP_SYS_NICE',
-  'CAP_SYS_RESOURCE',
-  'CAP_SYS_TIME',
-  'CAP_SYS_TTY_CONFIG',
-  'CAP_MKNOD',
-  'CAP_LEASE',
-  'CAP_AUDIT_WRITE',
-  'CAP_AUDIT_CONTROL',
-  'CAP_SETFCAP',
-  'CAP_MAC_OVERRIDE',
-  'CAP_MAC_ADMIN',
-  'CAP_SYSLOG',
-  'CAP_WAKE_ALARM',
-  'CAP_BLOCK_SUSPEND',
-  'CAP_AUDIT_READ',
-  'CAP_PERFMON', // 5.8
-  'CAP_BPF', // 5.8
-  'CAP_CHECKPOINT_RESTORE', // 5.9
-] as const;
+export type { Capability, CapabilityName };
 
-/** One capability, as capabilities(7) names it. */
-export type Capability = (typeof names)[number];
+/** The five sets of a thread (capabilities(7)). */
+export interface CapabilitySets {
+  /** What can ever be gained by executing a program. */
+  readonly bounding: Capabilities;
+  /** What can be made effective. */
+  readonly permitted: Capabilities;
+  /** What the kernel looks at. */
+  readonly effective: Capabilities;
+  /** What files with inheritable capabilities pass on. */
+  readonly inheritable: Capabilities;
+  /** What a program without capabilities of its own keeps. */
+  readonly ambient: Capabilities;
+}
 
-/** What is read as a capability: its name in upper or lower case, with or without `CAP_`, or `'ALL'` for all of them. */
-export type CapabilityName = Capability | 'ALL' | (string & Record<never, never>);
+/** What a file gives to whoever executes it. */
+export interface FileCapabilities {
+  readonly permitted: Capabilities;
+  /** Of these, the ones that the process has as inheritable too. */
+  readonly inheritable: Capabilities;
+  /** Whether they are in effect at once; else the program makes them so. */
+  readonly effective: boolean;
+  /** The root, by its id here, of the user namespace that they count in (version 3); absent where they count in all. */
+  readonly rootId?: number;
+}
 
-const bits: ReadonlyMap<string, bigint> = new Map([
-  ...names.map((name, number): [string, bigint] => [name.slice('CAP_'.length), 1n << BigInt(number)]),
-  ['ALL', (1n << BigInt(names.length)) - 1n],
-]);
+/** Capabilities for a file. */
+export interface FileCapabilitiesOption {
+  readonly permitted?: Capabilities | readonly (Capability | string)[];
+  /** Default: none. */
+  readonly inheritable?: Capabilities | readonly (Capability | string)[];
+  /** Default true. */
+  readonly effective?: boolean;
+  /** Default: none, so that they count in every user namespace that the file system belongs to. */
+  readonly rootId?: number;
+}
 
 /**
  * An immutable set of capabilities; every method that changes something returns a new set. Iterates over the names in the
@@ -128,6 +114,110 @@ export class Capabilities implements Iterable<Capability> {
     return new Capabilities(maskOf(capabilities, option));
   }
 
+  /**
+   * The set that text describes: names separated by commas or spaces, upper or lower case, with or without `CAP_`.
+   * @throws OptionError at a name the kernel does not have
+   */
+  static parse(text: string): Capabilities {
+    if (typeof text !== 'string') throw new OptionError('text', 'names of capabilities', text);
+    return new Capabilities(maskOf(text.split(/[\s,]+/).filter(Boolean), 'capabilities'));
+  }
+
+  /**
+   * The set of a bit mask: bit _n_ is the capability with number _n_.
+   * @throws OptionError where a bit stands for none of the 41: whoever took it along would hold what has no name
+   */
+  static fromMask(mask: bigint): Capabilities {
+    if (typeof mask !== 'bigint' || mask < 0n || (mask & ~knownMask) !== 0n) {
+      throw new OptionError('mask', `a bit mask from 0n to 0x${knownMask.toString(16)}n`, mask);
+    }
+    return new Capabilities(mask);
+  }
+
+  /** The set of a mask in hexadecimal digits, as `/proc/<pid>/status` has it, with or without `0x`. @throws OptionError */
+  static fromHex(text: string): Capabilities {
+    if (typeof text !== 'string' || !/^(?:0x)?[0-9a-f]{1,16}$/i.test(text)) {
+      throw new OptionError('text', 'one to 16 hexadecimal digits', text);
+    }
+    return Capabilities.fromMask(BigInt(/^0x/i.test(text) ? text : `0x${text}`));
+  }
+
+  /** Those that the running kernel has, by /proc/sys/kernel/cap_last_cap; an older one has fewer than {@link all}. */
+  static ofHost(): Capabilities {
+    return new Capabilities(((1n << BigInt(Capabilities.lastOfHost() + 1)) - 1n) & knownMask);
+  }
+
+  /** The number of the last capability that the running kernel has: 40, CAP_CHECKPOINT_RESTORE, since Linux 5.9. */
+  static lastOfHost(): number {
+    return Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'utf8'));
+  }
+
+  /**
+   * The five sets of a process's main thread. Of a kernel newer than this library, only what has a name here.
+   * @throws TscontainError (`ERR_CAPABILITIES`) where there is no such process
+   */
+  static ofProcess(pid: number | 'self'): CapabilitySets {
+    if (pid !== 'self' && !(Number.isSafeInteger(pid) && pid > 0)) {
+      throw new OptionError('pid', "a process id, or 'self'", pid);
+    }
+    const path = `/proc/${pid}/status`;
+    let status: string;
+    try {
+      status = readFileSync(path, 'utf8');
+    } catch (cause) {
+      throw new TscontainError('ERR_CAPABILITIES', `the capabilities in ${path} could not be read`, { path, cause });
+    }
+    const set = (name: string): Capabilities => {
+      const [, digits = '0'] = new RegExp(`^Cap${name}:\\s+([0-9a-f]{1,16})$`, 'm').exec(status) ?? [];
+      return new Capabilities(BigInt(`0x${digits}`) & knownMask);
+    };
+    return Object.freeze({
+      bounding: set('Bnd'),
+      permitted: set('Prm'),
+      effective: set('Eff'),
+      inheritable: set('Inh'),
+      ambient: set('Amb'),
+    });
+  }
+
+  /**
+   * What a file gives to whoever executes it; undefined where it gives nothing. A link is not followed.
+   * @throws TscontainError (`ERR_XATTR`) where there is no such file, (`ERR_FILE_CAPABILITIES`) for an unknown form
+   */
+  static ofFile(path: string): FileCapabilities | undefined {
+    const bytes = getXattr(path, capabilityAttribute);
+    if (!bytes) return undefined;
+    const { permitted, inheritable, effective, rootId } = decodeFileCapabilities(bytes, path);
+    return Object.freeze({
+      permitted: new Capabilities(permitted & knownMask),
+      inheritable: new Capabilities(inheritable & knownMask),
+      effective,
+      ...(rootId === undefined ? {} : { rootId }),
+    });
+  }
+
+  /**
+   * Gives a file capabilities, in place of those that it had (setcap(8)); read back. It takes CAP_SETFCAP. A link is not
+   * followed, and a change of the file's content removes them.
+   * @throws OptionError, PermissionError; UnsupportedError where the file system keeps none
+   */
+  static setFile(path: string, capabilities: FileCapabilitiesOption): void {
+    const wanted = readFileOption(capabilities);
+    if (!lstatSync(path).isFile()) throw new OptionError('path', 'a regular file', path);
+    setXattr(path, capabilityAttribute, encodeFileCapabilities(wanted));
+    const now = Capabilities.ofFile(path);
+    const same =
+      now?.permitted.mask === wanted.permitted &&
+      now.inheritable.mask === wanted.inheritable &&
+      now.effective === wanted.effective;
+    if (!same) throw new TscontainError('ERR_FILE_CAPABILITIES', `${path} did not keep its capabilities`, { path });
+  }
+
+  /** Takes a file's capabilities away. Whether it had any. @throws PermissionError */
+  static removeFile(path: string): boolean {
+    return removeXattr(path, capabilityAttribute);
+  }
+
   /** The capabilities in this set, in `other`, or in both. */
   union(other: Capabilities): Capabilities {
     return new Capabilities(this.mask | other.mask);
@@ -163,6 +253,11 @@ export class Capabilities implements Iterable<Capability> {
     return this.mask === other.mask;
   }
 
+  /** Whether every capability of this set is in `other`. */
+  isSubsetOf(other: Capabilities): boolean {
+    return (this.mask & ~other.mask) === 0n;
+  }
+
   /** How many capabilities the set has. */
   get size(): number {
     return this.toArray().length;
@@ -175,7 +270,7 @@ export class Capabilities implements Iterable<Capability> {
 
   /** The names, in the kernel's order. */
   toArray(): Capability[] {
-    return names.filter((_, number) => (this.mask >> BigInt(number)) & 1n);
+    return namesOf(this.mask);
   }
 
   [Symbol.iterator](): Iterator<Capability> {
@@ -187,22 +282,33 @@ export class Capabilities implements Iterable<Capability> {
   }
 }
 
-function maskOf(capabilities: Iterable<unknown>, option: string): bigint {
-  let mask = 0n;
-  let index = 0;
-  for (const name of capabilities) {
-    const bit = typeof name === 'string' ? bits.get(name.toUpperCase().replace(/^CAP_/, '')) : undefined;
-    if (bit === undefined) {
-      throw new OptionError(
-        `${option}[${index}]`,
-        "the name of a capability such as 'NET_BIND_SERVICE', or 'ALL'",
-        name,
-      );
-    }
-    mask |= bit;
-    index++;
+const fileKeys = new Set(['permitted', 'inheritable', 'effective', 'rootId']);
+/** (uid_t) -1 is no id. */
+const mostId = 2 ** 32 - 2;
+
+function readFileOption(option: FileCapabilitiesOption): {
+  permitted: bigint;
+  inheritable: bigint;
+  effective: boolean;
+  rootId?: number;
+} {
+  if (typeof option !== 'object' || option === null) {
+    throw new OptionError('capabilities', 'an object such as { permitted: [...] }', option);
   }
-  return mask;
+  for (const key of Object.keys(option)) {
+    if (!fileKeys.has(key)) throw new OptionError(`capabilities.${key}`, 'a known option', Reflect.get(option, key));
+  }
+  const { permitted = [], inheritable = [], effective = true, rootId } = option;
+  if (typeof effective !== 'boolean') throw new OptionError('capabilities.effective', 'true or false', effective);
+  if (rootId !== undefined && !(Number.isSafeInteger(rootId) && rootId >= 0 && rootId <= mostId)) {
+    throw new OptionError('capabilities.rootId', `an id from 0 to ${mostId}`, rootId);
+  }
+  return {
+    permitted: Capabilities.from(permitted, 'capabilities.permitted').mask,
+    inheritable: Capabilities.from(inheritable, 'capabilities.inheritable').mask,
+    effective,
+    ...(rootId === undefined ? {} : { rootId }),
+  };
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

@@ -1,12 +1,8 @@
 /** The steps between fork and exec of one process: the same for the first program and every later one (security D1). */
 
 import type { Step } from '../../plan/step.js';
-import type { Capabilities } from '../../primitives/capabilities.js';
-import {
-  type CapabilitySets,
-  type CapabilitySettings,
-  completeCapabilities,
-} from '../../process/attributes/capabilities.js';
+import type { Capabilities, CapabilitySets } from '../../primitives/capabilities.js';
+import { type CapabilitySettings, completeCapabilities } from '../../process/attributes/capabilities.js';
 import type { AttributeSettings } from '../../process/attributes/settings.js';
 import { attributeSteps } from '../../process/attributes/steps.js';
 import { filterSteps, type ProcessFilter } from '../../process/seccomp/filters.js';

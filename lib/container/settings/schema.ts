@@ -4,6 +4,7 @@
  */
 
 import { OptionError } from '../../errors.js';
+import { nearestOf } from '../../nearest.js';
 
 /** Options copied out of the caller's object: no prototype, no getters, every property read exactly once. */
 export type Copied = { readonly [key: string]: unknown };
@@ -163,48 +164,4 @@ function unknownKey(copied: Copied, key: string, option: string, schema: Schema<
     schema.hints.get(key) ??
     (nearest === undefined ? `the options here are ${keys.join(', ')}` : `did you mean ${nearest}?`);
   return new OptionError(optionName(option, key), 'a known option', copied[key], { hint });
-}
-
-/** The candidate that a misspelt word most likely meant. */
-function nearestOf(word: string, candidates: readonly string[]): string | undefined {
-  if (word.length > 64) return undefined;
-  const wanted = word.toLowerCase();
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const known = candidate.toLowerCase();
-    // 'environment' for env, 'mem' for memory.
-    const shortened =
-      Math.min(wanted.length, known.length) >= 3 && (wanted.startsWith(known) || known.startsWith(wanted));
-    const distance = shortened ? Math.min(1, editDistance(wanted, known)) : editDistance(wanted, known);
-    if (distance < bestDistance && distance < known.length) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-/** Levenshtein distance, with a swap of neighbours as one edit. */
-function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1];
-      let cost = Math.min(
-        (last[column] ?? 0) + 1,
-        (current[column - 1] ?? 0) + 1,
-        (last[column - 1] ?? 0) + (same ? 0 : 1),
-      );
-      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
-        cost = Math.min(cost, (beforeLast[column - 2] ?? 0) + 1);
-      }
-      current.push(cost);
-    }
-    beforeLast = last;
-    last = current;
-  }
-  return last[b.length] ?? 0;
 }

@@ -2,16 +2,7 @@
 
 import { defineSchema, readObject } from '../../container/settings/schema.js';
 import { OptionError } from '../../errors.js';
-import { Capabilities } from '../../primitives/capabilities.js';
-
-/** The five sets of a thread (capabilities(7)). */
-export interface CapabilitySets {
-  readonly bounding: Capabilities;
-  readonly permitted: Capabilities;
-  readonly effective: Capabilities;
-  readonly inheritable: Capabilities;
-  readonly ambient: Capabilities;
-}
+import { Capabilities, type CapabilitySets } from '../../primitives/capabilities.js';
 
 /** Those that were given; a plain list is the bounding set. */
 export type CapabilitySettings = { readonly [Name in keyof CapabilitySets]?: Capabilities };

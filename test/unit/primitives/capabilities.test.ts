@@ -1,6 +1,12 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { OptionError } from '../../../lib/errors.js';
+import { OptionError, TscontainError } from '../../../lib/errors.js';
 import { Capabilities } from '../../../lib/primitives/capabilities.js';
+import {
+  decodeFileCapabilities,
+  encodeFileCapabilities,
+  type FileCapabilityData,
+} from '../../../lib/primitives/capability-files.js';
 
 describe('a set of capabilities', () => {
   it('has the kernel’s numbers: CHOWN is bit 0, SYS_ADMIN 21, CHECKPOINT_RESTORE 40', () => {
@@ -94,5 +100,131 @@ describe('a set of capabilities', () => {
   it('is taken as it is where a list of names is', () => {
     expect(Capabilities.from(Capabilities.docker)).toBe(Capabilities.docker);
     expect(Capabilities.from(new Set(['CHOWN'])).toArray()).toEqual(['CAP_CHOWN']);
+  });
+});
+
+/** xorshift32: the same numbers each time, so that a failure can be repeated. */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+describe('random sets of capabilities', () => {
+  const next = random(41);
+  const mask = () => ((BigInt(next()) << 32n) | BigInt(next())) & Capabilities.all.mask;
+
+  it('obey the algebra of sets', () => {
+    for (let i = 0; i < 2000; i++) {
+      const [a, b, c] = [mask(), mask(), mask()].map((one) => Capabilities.fromMask(one)) as [
+        Capabilities,
+        Capabilities,
+        Capabilities,
+      ];
+      const names = (set: Capabilities) => new Set(set);
+      const both = [...Capabilities.all].filter((name) => names(a).has(name) && names(b).has(name));
+      expect(a.intersect(b).toArray()).toEqual(both);
+      expect(a.union(b).size).toBe(a.size + b.size - both.length);
+      expect(a.without(b).union(a.intersect(b)).equals(a)).toBe(true);
+      expect(a.union(b).without(b).equals(a.without(b))).toBe(true);
+      expect(a.intersect(b.union(c)).equals(a.intersect(b).union(a.intersect(c)))).toBe(true);
+      expect(Capabilities.all.without(a.union(b)).equals(Capabilities.all.without(a).without(b))).toBe(true);
+      expect(a.isSubsetOf(b)).toBe(a.without(b).equals(Capabilities.none));
+      expect(a.add(...b).equals(a.union(b))).toBe(true);
+      expect(a.drop(...b).equals(a.without(b))).toBe(true);
+    }
+  });
+
+  it('come back from their mask, their digits and their names', () => {
+    for (let i = 0; i < 500; i++) {
+      const set = Capabilities.fromMask(mask());
+      expect(Capabilities.fromHex(set.toHex()).equals(set)).toBe(true);
+      expect(Capabilities.fromHex(`0x${set.mask.toString(16).toUpperCase()}`).equals(set)).toBe(true);
+      expect(Capabilities.parse(set.toArray().join(', ').toLowerCase()).equals(set)).toBe(true);
+      expect(Capabilities.from(set.toArray()).equals(set)).toBe(true);
+    }
+  });
+});
+
+describe('what is read as a set', () => {
+  it('is no mask with bits that have no name', () => {
+    for (const value of [1n << 41n, -1n, 1n << 64n, 5, '5', null]) {
+      expect(() => Capabilities.fromMask(value as bigint), String(value)).toThrow(OptionError);
+    }
+    for (const text of ['', '0x', 'g', '-1', '1n', '00000000000000001', '8000000000000000', ' 1', '0x1 ', 1]) {
+      expect(() => Capabilities.fromHex(text as string), String(text)).toThrow(OptionError);
+    }
+  });
+
+  it('is no text with a name that there is not; the one that was meant is told', () => {
+    expect(Capabilities.parse('').equals(Capabilities.none)).toBe(true);
+    expect(() => Capabilities.parse('chown;kill')).toThrow(OptionError);
+    expect(() => Capabilities.parse('chown net_bind_servise')).toThrow(
+      /capabilities\[1\].*did you mean CAP_NET_BIND_SERVICE\?/,
+    );
+    expect(() => Capabilities.of('SYS_ADMN')).toThrow(/did you mean CAP_SYS_ADMIN\?/);
+    expect(() => Capabilities.of('CAP_FROBNICATE')).not.toThrow(/did you mean/);
+  });
+
+  it('of the host is what its kernel has', () => {
+    const last = Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'utf8'));
+    expect(Capabilities.lastOfHost()).toBe(last);
+    expect(Capabilities.ofHost().size).toBe(Math.min(last, 40) + 1);
+  });
+
+  it('of a process is none where there is no process', () => {
+    for (const pid of [0, -1, 1.5, Number.NaN]) expect(() => Capabilities.ofProcess(pid)).toThrow(OptionError);
+    expect(() => Capabilities.ofProcess(2 ** 30)).toThrow(/\/proc\/1073741824\/status could not be read/);
+  });
+});
+
+describe('capabilities of a file as bytes', () => {
+  const bytes = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex');
+
+  it.each<[string, string, FileCapabilityData]>([
+    [
+      'revision 2',
+      '01000002 00040000 00000000 00000000 00000000',
+      { version: 2, effective: true, permitted: 1024n, inheritable: 0n },
+    ],
+    [
+      'revision 3',
+      '00000003 01000000 02000000 80000000 00010000 a0860100',
+      { version: 3, effective: false, permitted: (1n << 39n) | 1n, inheritable: (1n << 40n) | 2n, rootId: 100_000 },
+    ],
+    ['revision 1', '01000001 00040000 01000000', { version: 2, effective: true, permitted: 1024n, inheritable: 1n }],
+  ])('of %s are read', (_, hex, data) => {
+    expect(decodeFileCapabilities(bytes(hex))).toEqual(data);
+    if (_ !== 'revision 1') expect(encodeFileCapabilities(data)).toEqual(bytes(hex));
+  });
+
+  it('of any other form are refused, whatever they hold', () => {
+    const next = random(7);
+    for (const hex of [
+      '',
+      '01',
+      '01000002',
+      '01000002 00040000 00000000 00000000',
+      '00000004 00040000 00000000 00000000 00000000',
+      '03000002 00040000 00000000 00000000 00000000',
+    ]) {
+      expect(() => decodeFileCapabilities(bytes(hex)), hex).toThrow(TscontainError);
+    }
+    for (let i = 0; i < 5000; i++) {
+      const noise = Buffer.from(Array.from({ length: next() % 28 }, () => next() & 0xff));
+      if (noise.length >= 4 && i % 2 === 0) noise.writeUInt32LE(((1 + (next() % 3)) << 24) >>> 0, 0);
+      try {
+        const data = decodeFileCapabilities(noise);
+        expect([12, 20, 24]).toContain(noise.length);
+        expect(data.permitted < 1n << 64n).toBe(true);
+      } catch (error) {
+        if (!(error instanceof TscontainError)) throw error;
+        expect(error.code).toBe('ERR_FILE_CAPABILITIES');
+      }
+    }
   });
 });
