@@ -146,5 +146,7 @@ export {
 } from './primitives/seccomp/index.js';
 export { SELinux, type SELinuxOptions } from './primitives/selinux.js';
 export type * from './process/attributes/options.js';
+export type { SpawnOptions } from './process/options.js';
 export type * from './process/seccomp/options.js';
+export { spawn } from './process/spawn.js';
 export type { Duration, Size } from './units.js';

@@ -7,6 +7,7 @@ import { UnsupportedError } from '../errors.js';
 import { isRoot } from '../host/configuration.js';
 import { withFaultInParts } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
+import type { Capabilities } from '../primitives/capabilities.js';
 import {
   type CgroupWrite,
   cgroupLayout,
@@ -17,7 +18,7 @@ import {
   type Unenforceable,
   unenforceable,
 } from '../primitives/cgroup/index.js';
-import type { SupervisorRules } from '../primitives/seccomp/index.js';
+import type { SeccompTarget, SupervisorRules } from '../primitives/seccomp/index.js';
 import { labelFileSystems } from '../primitives/selinux.js';
 import { ownCapabilities } from '../process/attributes/capabilities.js';
 import { expectPermitted } from '../process/attributes/settings.js';
@@ -47,6 +48,11 @@ const [major = '5', minor = '15'] = release().split('.');
 const kernel = [Number.parseInt(major, 10), Number.parseInt(minor, 10)] as const;
 const shortId = 6;
 
+/** What a profile is compiled for: this machine, and a program that has these capabilities. */
+export function seccompTarget(capabilities: Capabilities): SeccompTarget {
+  return { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel };
+}
+
 /**
  * Settings and what is known of their sources, as a blueprint.
  * @throws UnsupportedError for a limit that was asked for and cannot be enforced here, PermissionError for an attribute
@@ -61,7 +67,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   const { relaxed, writes, hierarchies } = enforce(facts.limits, settings.limits.explicit);
   const guarded = writesToHost(settings, ids);
   const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
-  const target = { arch: process.arch === 'arm64' ? 'arm64' : 'x64', capabilities, kernel } as const;
+  const target = seccompTarget(capabilities);
   const { filters, supervision } = compileFilters(settings, guarded, target);
   const steps = labelled(compileContainer({ settings: { ...settings, capabilities }, facts, hostname, ids }), settings);
   return {

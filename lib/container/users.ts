@@ -5,6 +5,7 @@
 
 import { OptionError } from '../errors.js';
 import type { ProcessIdentity } from './plan/process.js';
+import { largestHostId } from './settings/user.js';
 import type { UserSpec } from './settings.js';
 
 export interface UserFiles {
@@ -30,15 +31,21 @@ export function numericUser(spec: Extract<UserSpec, { kind: 'ids' }>): ResolvedU
  * The identity of a user given by name, with its supplementary groups.
  * @throws OptionError where the container has no such user or group
  */
-export function namedUser(spec: Extract<UserSpec, { kind: 'name' }>, files: UserFiles): ResolvedUser {
+export function namedUser(
+  spec: Extract<UserSpec, { kind: 'name' }>,
+  files: UserFiles,
+  owner: 'container' | 'host' = 'container',
+): ResolvedUser {
+  const largest = owner === 'container' ? maxId : largestHostId;
+  const id = (text: string | undefined) => readId(text, largest);
   const account = entries(files.passwd).find((fields) => fields[0] === spec.user);
   const uid = id(account?.[2]);
   const ownGroup = id(account?.[3]);
   if (!account || uid === undefined || ownGroup === undefined) {
-    throw new OptionError('user', "the name of a user in the container's /etc/passwd", spec.user);
+    throw new OptionError('user', `the name of a user in the ${owner}'s /etc/passwd`, spec.user);
   }
   const groups = entries(files.group);
-  const gid = spec.group === undefined ? ownGroup : groupId(spec.group, groups);
+  const gid = spec.group === undefined ? ownGroup : groupId(spec.group, groups, owner, id);
   const member = groups
     .filter((fields) => (fields[3] ?? '').split(',').includes(spec.user))
     .map((fields) => id(fields[2]))
@@ -51,10 +58,15 @@ export function namedUser(spec: Extract<UserSpec, { kind: 'name' }>, files: User
   };
 }
 
-function groupId(group: string | number, groups: readonly string[][]): number {
+function groupId(
+  group: string | number,
+  groups: readonly string[][],
+  owner: string,
+  id: (text: string | undefined) => number | undefined,
+): number {
   if (typeof group === 'number') return group;
   const gid = id(groups.find((fields) => fields[0] === group)?.[2]);
-  if (gid === undefined) throw new OptionError('user', "a group in the container's /etc/group", group);
+  if (gid === undefined) throw new OptionError('user', `a group in the ${owner}'s /etc/group`, group);
   return gid;
 }
 
@@ -62,8 +74,8 @@ function entries(text: string): string[][] {
   return text.split('\n').map((line) => line.split(':'));
 }
 
-function id(text: string | undefined): number | undefined {
+function readId(text: string | undefined, largest: number): number | undefined {
   if (text === undefined || !/^\d{1,10}$/.test(text)) return undefined;
   const value = Number(text);
-  return value <= maxId ? value : undefined;
+  return value <= largest ? value : undefined;
 }

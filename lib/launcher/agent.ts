@@ -163,19 +163,25 @@ export class Agent implements AsyncDisposable {
     });
   }
 
-  /** Starts a program; `listener` hears of it. What it is to be told by {@link signal} is the number that this returns. */
+  /**
+   * Starts a program; `listener` hears of it. The number that this returns is what {@link signal} names it by. With `last` the
+   * agent ends when the program does, and keeps Node alive until then.
+   */
   execute(request: StartRequest, listener: ProcessListener): number {
     if (this.#isGone) throw this.#endedEarly();
     this.#begin();
+    const done = () => {
+      if (!request.last) this.#done();
+    };
     try {
       return this.#init.start(request, {
         started: (facts) => listener.started(facts),
         failed: (failure) => {
-          this.#done();
+          done();
           listener.failed(failure);
         },
         exited: (facts) => {
-          this.#done();
+          done();
           listener.exited(facts);
         },
       });

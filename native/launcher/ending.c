@@ -95,6 +95,8 @@ void reap(void) {
       if (c->state == SPARE)
         spare_died(), c->reported = true;
       forget_watches(c);
+      if (c->agent)
+        strays_end(); // before Node hears that it is gone
       report_gone(c);
       c->state = DEAD;
       break;

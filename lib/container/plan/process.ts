@@ -17,6 +17,8 @@ export interface ProcessProfile {
   readonly attributes: AttributeSettings;
   /** With a single id map there is no other group than one's own, and setgroups(2) is switched off. */
   readonly setGroups: boolean;
+  /** Killed when whoever has started it ends, as nothing else would: outside of pid namespaces. */
+  readonly endsWithParent?: boolean;
 }
 
 export interface ProcessIdentity {
@@ -72,6 +74,8 @@ export function compileProcess(input: ProcessInput): Step[] {
     { kind: 'setGid', gid: identity.gid },
     { kind: 'setUid', uid: identity.uid },
     capabilitiesStep(sets),
+    // A change of ids or capabilities clears it (PR_SET_PDEATHSIG(2const)).
+    ...(profile.endsWithParent ? [{ kind: 'parentDeathSignal' } as const] : []),
     { kind: 'changeDirectory', path: input.cwd },
     { kind: 'noNewPrivs' },
     ...attributes.beforeClose,

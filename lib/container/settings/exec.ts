@@ -4,9 +4,14 @@ import { constants } from 'node:buffer';
 import type { Readable, Writable } from 'node:stream';
 import { OptionError } from '../../errors.js';
 import { type CapabilitySettings, readCapabilitySets } from '../../process/attributes/capabilities.js';
-import { type AttributeSettings, attributeKeys, readAttributes } from '../../process/attributes/settings.js';
+import {
+  type AttributeSettings,
+  attributeKeys,
+  type Confinement,
+  readAttributes,
+} from '../../process/attributes/settings.js';
 import { parseDuration, parseSize } from '../../units.js';
-import { readWorkingDirectory } from './paths.js';
+import { readHostPath, readWorkingDirectory } from './paths.js';
 import {
   defineSchema,
   type Fields,
@@ -18,7 +23,7 @@ import {
   refuseLoneSurrogates,
 } from './schema.js';
 import { type EnvPairs, readEnv } from './strings.js';
-import { readUser, type UserSpec } from './user.js';
+import { largestHostId, readUser, type UserSpec } from './user.js';
 
 /** What a process reads. Text has become bytes. */
 export type StdinSettings =
@@ -85,8 +90,12 @@ const widest = 65_535;
 const ignore: StdinSettings = Object.freeze({ kind: 'ignore' });
 const buffer: OutputSettings = Object.freeze({ kind: 'buffer' });
 
-/** Checks options that are copied already. */
-export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSettings {
+/** Checks options that are copied already, of a program in a container or in namespaces of the caller's choice. */
+export function readExec(
+  fields: Fields<(typeof execKeys)[number]>,
+  confinement: Confinement = 'container',
+): ExecSettings {
+  const contained = confinement === 'container';
   const tty = readTerminal(fields.tty, 'tty');
   const stderr = readOutput(fields.stderr, 'stderr');
   if (tty !== undefined && stderr.kind !== 'buffer') {
@@ -94,7 +103,7 @@ export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSetting
       hint: 'a terminal has one stream, which is stdout',
     });
   }
-  const attributes = readAttributes(fields, 'container');
+  const attributes = readAttributes(fields, confinement);
   if (attributes.selinux?.mount !== undefined) {
     throw new OptionError('selinux.mount', 'no setting beside a program', attributes.selinux.mount, {
       hint: 'it is an option of the container',
@@ -117,8 +126,8 @@ export function readExec(fields: Fields<(typeof execKeys)[number]>): ExecSetting
     capabilities: readCapabilitySets(fields.capabilities, 'capabilities'),
     ...(maxOutput === undefined ? {} : { maxOutput: parseSize(maxOutput, 'maxOutput', { min: 1 }) }),
     ...(tty === undefined ? {} : { tty }),
-    ...(user === undefined ? {} : { user: readUser(user, 'user') }),
-    ...(cwd === undefined ? {} : { cwd: readWorkingDirectory(cwd, 'cwd') }),
+    ...(user === undefined ? {} : { user: readUser(user, 'user', contained ? undefined : largestHostId) }),
+    ...(cwd === undefined ? {} : { cwd: contained ? readWorkingDirectory(cwd, 'cwd') : readHostPath(cwd, 'cwd') }),
     ...(timeout === undefined ? {} : { timeout: parseDuration(timeout, 'timeout', { min: 1 }) }),
     ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
   });

@@ -13,22 +13,25 @@ export type UserSpec =
 
 /** A container has 65,536 ids of its own. */
 const largestId = 65_535;
-const expected = "a user name, or ids from 0 to 65535, such as 'nobody', 1000 or '1000:100'";
+/** (uid_t) -1 means "no id". */
+export const largestHostId = 2 ** 32 - 2;
+const expected = (largest: number) => `a user name, or ids from 0 to ${largest}, such as 'nobody', 1000 or '1000:100'`;
 // What shadow-utils accepts for names, in any case.
 const namePattern = /^[a-z_][a-z0-9_.-]{0,31}\$?$/i;
 
 /** The container's root, an ordinary unprivileged id on the host. */
 export const rootUser: UserSpec = Object.freeze({ kind: 'ids', uid: 0, gid: 0 });
 
-export function readUser(value: unknown, option: string): UserSpec {
+/** @param largest the highest id that there is */
+export function readUser(value: unknown, option: string, largest = largestId): UserSpec {
   if (typeof value === 'number') {
-    const uid = checkId(value, option, value);
+    const uid = checkId(value, option, value, largest);
     return Object.freeze({ kind: 'ids', uid, gid: uid });
   }
-  if (typeof value !== 'string') throw new OptionError(option, expected, value);
+  if (typeof value !== 'string') throw new OptionError(option, expected(largest), value);
   const colon = value.indexOf(':');
-  const user = readPart(colon < 0 ? value : value.slice(0, colon), option, value);
-  const group = colon < 0 ? undefined : readPart(value.slice(colon + 1), option, value);
+  const user = readPart(colon < 0 ? value : value.slice(0, colon), option, value, largest);
+  const group = colon < 0 ? undefined : readPart(value.slice(colon + 1), option, value, largest);
   if (typeof user === 'string') return Object.freeze({ kind: 'name', user, ...(group === undefined ? {} : { group }) });
   if (typeof group === 'string') {
     throw new OptionError(option, "a numeric group beside a numeric user, such as '1000:100'", value);
@@ -37,19 +40,19 @@ export function readUser(value: unknown, option: string): UserSpec {
 }
 
 /** One side of the colon: an id, or a name. */
-function readPart(part: string, option: string, value: unknown): string | number {
+function readPart(part: string, option: string, value: unknown, largest: number): string | number {
   if (/^\d+$/.test(part)) {
     if (part.length > 1 && part.startsWith('0')) throw new OptionError(option, 'an id without leading zeros', value);
-    return checkId(Number(part), option, value);
+    return checkId(Number(part), option, value, largest);
   }
-  if (!namePattern.test(part)) throw new OptionError(option, expected, value);
+  if (!namePattern.test(part)) throw new OptionError(option, expected(largest), value);
   return part;
 }
 
-function checkId(id: number, option: string, value: unknown): number {
-  if (!Number.isSafeInteger(id) || id < 0 || id > largestId) {
-    const hint = 'a container has 65,536 ids of its own';
-    throw new OptionError(option, `whole ids from 0 to ${largestId}`, value, { hint });
+function checkId(id: number, option: string, value: unknown, largest: number): number {
+  if (!Number.isSafeInteger(id) || id < 0 || id > largest) {
+    const hint = largest === largestId ? 'a container has 65,536 ids of its own' : undefined;
+    throw new OptionError(option, `whole ids from 0 to ${largest}`, value, { hint });
   }
   return id;
 }

@@ -1,11 +1,15 @@
 /** Namespaces by themselves: made, opened, asked about, kept by a path, and entered by a function or by programs. */
 
+import type { Argv } from '../../container/options.js';
+import type { ContainerProcess } from '../../container/process.js';
 import { readHostPath } from '../../container/settings/paths.js';
 import { defineSchema, readObject } from '../../container/settings/schema.js';
 import { errnoName, OptionError, PermissionError, TscontainError, UnsupportedError } from '../../errors.js';
 import { Agent } from '../../launcher/agent.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 import type { Step } from '../../plan/step.js';
+import type { SpawnOptions } from '../../process/options.js';
+import { spawn } from '../../process/spawn.js';
 import { kindFlag, kindOfFlag, type NamespaceKind, namespaceKinds, readKind } from './kind.js';
 import { listNamespaces, type NamespaceEntry } from './list.js';
 import { type NamespaceOptions, readKinds, readNamespaceSettings } from './settings.js';
@@ -189,7 +193,7 @@ export class Namespace implements AsyncDisposable {
     if (refusal !== undefined) {
       throw new UnsupportedError(`this thread cannot enter a ${own} namespace: ${refusal}`, {
         syscall: 'setns',
-        hint: 'start a program in it',
+        hint: 'start a program in it with spawn',
       });
     }
     const expected = 'a function that has done its work when it returns';
@@ -214,6 +218,16 @@ export class Namespace implements AsyncDisposable {
       throw new OptionError('call', expected, result, { hint });
     }
     return result;
+  }
+
+  /**
+   * Start a program in these namespaces, as the function `spawn` does; `namespaces` are others beside these.
+   * @throws OptionError at once, for options that are wrong
+   */
+  spawn(argv: Argv, options: SpawnOptions = {}): ContainerProcess {
+    const { namespaces = [] } = options;
+    const others = namespaces instanceof Namespace ? [namespaces] : namespaces;
+    return spawn(argv, { ...options, namespaces: Array.isArray(others) ? [this, ...others] : others });
   }
 
   /** @internal The descriptor of a kind, which stays this object's. */

@@ -1,0 +1,98 @@
+/** Options of {@link spawn}, checked; what must be held until the program is started is opened here. */
+
+import { type ExecSettings, execKeys, readExec } from '../container/settings/exec.js';
+import { readHostPath } from '../container/settings/paths.js';
+import { defineSchema, readList, readObject } from '../container/settings/schema.js';
+import { errnoName, OptionError, TscontainError } from '../errors.js';
+import { addon, type Descriptor } from '../launcher/native.js';
+import { isNamespaceKind, type NamespaceKind, namespaceKinds } from '../primitives/namespace/kind.js';
+import { Namespace } from '../primitives/namespace/namespace.js';
+import { type NamespaceSettings, readNamespaceSettings } from '../primitives/namespace/settings.js';
+import { readSeccomp, type SeccompSettings } from './seccomp/settings.js';
+
+/** Checked options of a program on the host. */
+export interface SpawnSettings {
+  readonly exec: ExecSettings;
+  /** The whole environment. */
+  readonly env: readonly (readonly [string, string])[];
+  readonly namespaces: NamespaceSettings;
+  /** Namespaces to enter: descriptors of our own. */
+  readonly join: ReadonlyMap<NamespaceKind, Descriptor>;
+  readonly seccomp: SeccompSettings | undefined;
+  /** The directory of its cgroup. */
+  readonly cgroup: Descriptor | undefined;
+}
+
+const schema = defineSchema(
+  [...execKeys, 'namespaces', 'idMap', 'timeOffsets', 'seccomp', 'cgroup'],
+  new Map([['shell', "there is no shell; use ['sh', '-c', …] to ask for one"]]),
+);
+
+/**
+ * The settings of a program on the host. The descriptors in them are the caller's to close.
+ * @throws OptionError naming the option
+ */
+export function parseSpawnOptions(options: unknown): SpawnSettings {
+  const { namespaces, idMap, timeOffsets, seccomp, cgroup, ...fields } = readObject(options, '', schema);
+  const exec = readExec(fields, 'host');
+  const { enter, create } = readNamespaces(namespaces, 'namespaces');
+  const made = readNamespaceSettings(create, { idMap, timeOffsets });
+  const filter = seccomp === undefined ? undefined : readSeccomp(seccomp, 'seccomp');
+  const env = fields.env === undefined ? ownEnvironment() : exec.env;
+  const directory = cgroup === undefined ? undefined : openCgroup(cgroup, 'cgroup');
+  return { exec, env, namespaces: made, join: copyDescriptors(enter), seccomp: filter, cgroup: directory };
+}
+
+function ownEnvironment(): readonly (readonly [string, string])[] {
+  return Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]));
+}
+
+function readNamespaces(
+  value: unknown,
+  option: string,
+): { readonly enter: ReadonlyMap<NamespaceKind, Descriptor>; readonly create: readonly NamespaceKind[] } {
+  const expected = 'a Namespace, or a list of these and of kinds to get new ones of';
+  if (value === undefined) return { enter: new Map(), create: [] };
+  const list = value instanceof Namespace ? [value] : readList(value, option, expected, namespaceKinds.length);
+  const enter = new Map<NamespaceKind, Descriptor>();
+  const create: NamespaceKind[] = [];
+  for (const [index, element] of list.entries()) {
+    const kinds = element instanceof Namespace ? element.kinds : [element];
+    for (const kind of kinds) {
+      if (!isNamespaceKind(kind))
+        throw new OptionError(`${option}[${index}]`, `a Namespace, or one of ${namespaceKinds.join(', ')}`, kind);
+      if (enter.has(kind) || create.includes(kind)) throw new OptionError(option, 'each kind of namespace once', kind);
+      if (element instanceof Namespace) enter.set(kind, element.descriptor(kind));
+      else create.push(kind);
+    }
+  }
+  if (enter.size > 0 && create.includes('user')) {
+    throw new OptionError(option, 'no new user namespace beside namespaces to enter', 'user', {
+      hint: "make it with Namespace.create(['user', …]), and enter that",
+    });
+  }
+  return { enter, create };
+}
+
+/** The caller may close its own before the program is started. */
+function copyDescriptors(namespaces: ReadonlyMap<NamespaceKind, Descriptor>): ReadonlyMap<NamespaceKind, Descriptor> {
+  const copy = ({ number }: Descriptor) => addon().openNamespace(`/proc/self/fd/${number}`);
+  return new Map([...namespaces].map(([kind, descriptor]) => [kind, copy(descriptor)]));
+}
+
+function openCgroup(value: unknown, option: string): Descriptor {
+  const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
+  if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
+  const directory = readHostPath(path, `${option}.path`);
+  try {
+    return addon().openPath(Buffer.from(directory), true);
+  } catch (cause) {
+    const errno = errnoName(Number((cause as { errno?: unknown }).errno));
+    throw new TscontainError('ERR_CGROUP', `the cgroup ${directory} could not be opened: ${errno}`, {
+      path: directory,
+      syscall: 'open',
+      errno,
+      cause,
+    });
+  }
+}
