@@ -55,18 +55,23 @@ export class Agent implements AsyncDisposable {
   #idle = false;
   #isGone = false;
   #setReady: () => void = () => {};
+  #setCreated: () => void = () => {};
   #setFailed: (error: TscontainError) => void = () => {};
   #setGone: () => void = () => {};
 
-  private constructor(options: AgentOptions, created: readonly NamespaceKind[]) {
+  private constructor(options: AgentOptions, kinds: readonly NamespaceKind[]) {
+    const created = new Promise<void>((resolve) => {
+      this.#setCreated = resolve;
+    });
+    // Who it is and that it is ready is told by two sockets, in any order.
     this.#ready = new Promise((resolve, reject) => {
-      this.#setReady = resolve;
+      this.#setReady = () => created.then(resolve);
       this.#setFailed = reject;
     });
     this.gone = new Promise((resolve) => {
       this.#setGone = resolve;
     });
-    const steps = firstSteps(created, options);
+    const steps = firstSteps(kinds, options);
     this.#launcher = launcher(launcherConfiguration);
     this.#init = new Init({
       ready: () => this.#setReady(),
@@ -78,9 +83,9 @@ export class Agent implements AsyncDisposable {
     this.#number = this.#launcher.create(
       {
         // Clocks can only be set before the first process is in the namespace, so a step makes that one.
-        cloneFlags: flagsOf(created.filter((kind) => kind !== 'time')),
+        cloneFlags: flagsOf(kinds.filter((kind) => kind !== 'time')),
         hierarchies: [],
-        ids: idMapping(created, options),
+        ids: idMapping(kinds, options),
         agent: true,
         writes: [],
         host: noSteps,
@@ -91,6 +96,7 @@ export class Agent implements AsyncDisposable {
         created: ({ pid, firstId }) => {
           this.pid = pid;
           this.firstId = firstId;
+          this.#setCreated();
         },
         failed: (failure) => {
           this.#failure ??= creationError(failure);
