@@ -142,7 +142,7 @@ describe('create', () => {
     const before = takeResidue();
     const error = await caught(() => Namespace.create('time', { timeOffsets: { boottime: -1e15 } }));
     expect(error).toBeInstanceOf(TscontainError);
-    expect(error).toMatchObject({ errno: 'ERANGE', step: { kind: 'writeKernelFile' } });
+    expect(error).toMatchObject({ errno: 'ERANGE', step: { kind: 'timeOffsets' } });
     await expectNoResidue(before);
   });
 });
