@@ -9,6 +9,7 @@ import { writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { cgroupStats } from './cgroup-stats.js';
 import { exec } from './exec.js';
 import { loop } from './loop.js';
 import { run } from './run.js';
@@ -18,7 +19,7 @@ import { formatSection, type Section, type Table } from './table.js';
 import { throughput } from './throughput.js';
 import { where } from './where.js';
 
-const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, where];
+const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, where, cgroupStats];
 
 interface Arguments {
   readonly names: readonly string[];

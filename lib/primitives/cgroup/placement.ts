@@ -205,7 +205,9 @@ export class Placement {
       const parent = CgroupDirectory.open(path, 2);
       try {
         const enabled = words(await parent.read('cgroup.subtree_control')).includes(controller);
-        if (!enabled) await parent.write('cgroup.subtree_control', `+${controller}`);
+        if (enabled) continue;
+        if (await hasProcesses(parent)) throw internalProcesses(parent, controller);
+        await parent.write('cgroup.subtree_control', `+${controller}`);
       } finally {
         await parent.close();
       }
@@ -221,8 +223,16 @@ export class Placement {
     if (!tree) return;
     const present = words(await tree.read('cgroup.controllers'));
     const enabled = new Set(words(await tree.read('cgroup.subtree_control')));
-    for (const controller of new Set([...commonControllers, ...needed])) {
-      if (!present.includes(controller) || enabled.has(controller)) continue;
+    const missing = [...new Set([...commonControllers, ...needed])].filter(
+      (controller) => present.includes(controller) && !enabled.has(controller),
+    );
+    if (missing.length === 0) return;
+    const first = missing.find((controller) => needed.has(controller));
+    if (await hasProcesses(tree)) {
+      if (first) throw internalProcesses(tree, first);
+      return;
+    }
+    for (const controller of missing) {
       try {
         await tree.write('cgroup.subtree_control', `+${controller}`);
       } catch (error) {
@@ -344,6 +354,18 @@ async function removeTree(parent: CgroupDirectory, name: string): Promise<void> 
 
 async function isPopulated(directory: CgroupDirectory): Promise<boolean> {
   return ((await directory.read('cgroup.procs').catch(() => undefined)) ?? '').trim() !== '';
+}
+
+/**
+ * Whether a cgroup other than the root one, which is exempt, has processes. The kernel itself would let it hand down the
+ * controllers that know threads (cpu, pids), but turn its children into invalid domains, which take no process.
+ */
+async function hasProcesses(directory: CgroupDirectory): Promise<boolean> {
+  return (await directory.read('cgroup.type')) !== undefined && (await isPopulated(directory));
+}
+
+function internalProcesses(directory: CgroupDirectory, controller: Controller): TscontainError {
+  return cgroupFailure('write', `${directory.path}/cgroup.subtree_control`, { code: 'EBUSY' }, `+${controller}`);
 }
 
 function noHierarchy(first?: Hierarchy): UnsupportedError {
