@@ -65,10 +65,11 @@ describe('a program under Landlock', () => {
     await box.exec(sh(prepare), { check: true });
     const code = `answer([opens('/tmp/work/file', os.O_WRONLY), opens('/tmp/other', os.O_WRONLY | os.O_CREAT),
       attempt(lambda: os.mknod('/tmp/work/null', 0o600 | stat.S_IFCHR, 0)), opens('/etc/passwd', os.O_RDONLY)])`;
-    // A whiteout (0:0) is the one device node that anybody may make (mknod(2)).
+    // A whiteout (0:0) is the one device node that anybody may make (mknod(2)); Linux 6.12 lets it pass, 6.18 does not.
+    const whiteout = Landlock.abi() < 7 ? expect.stringMatching(/^(OK|EACCES)$/) : 'EACCES';
     expect(await probe(code)).toEqual(['OK', 'OK', 'OK', 'OK']);
     await box.exec(sh(prepare), { check: true });
-    expect(await probe(code, { write: ['/tmp/work'] })).toEqual(['OK', 'EACCES', 'EACCES', 'OK']);
+    expect(await probe(code, { write: ['/tmp/work'] })).toEqual(['OK', 'EACCES', whiteout, 'OK']);
   });
 
   it('moves files between directories as before where only reading is restricted', async () => {

@@ -2,7 +2,7 @@
 
 import { statfsSync } from 'node:fs';
 import type { TestContext } from 'vitest';
-import { Landlock } from '../../lib/index.js';
+import { AppArmor, Landlock } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
 
 /** Skip unless run as root. */
@@ -30,4 +30,10 @@ export function needsUpperOnDisk(context: TestContext): void {
 /** Skip where Landlock of the kernel is older than this ABI. */
 export function needsLandlock(context: TestContext, abi: number): void {
   context.skip(Landlock.abi() < abi, `needs Landlock ABI ${abi}, and this kernel has ${Landlock.abi()}`);
+}
+
+/** Skip where the kernel has no AppArmor, or its profiles may not be loaded. */
+export function needsAppArmor(context: TestContext): void {
+  context.skip(!AppArmor.enabled(), 'this kernel has no AppArmor');
+  needsRoot(context);
 }
