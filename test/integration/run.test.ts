@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AbortedError, Container, ExitError, OptionError, TscontainError } from '../../lib/index.js';
 import { needsRoot } from '../support/requirements.js';
-import { checkResidue, takeResidue } from '../support/residue.js';
+import { checkResidue, expectNoResidue, takeResidue } from '../support/residue.js';
 
 checkResidue();
 
@@ -362,11 +362,11 @@ describe('wrong options start nothing', () => {
     ['mounts[0].target', ['true'], { mounts: [{ type: 'tmpfs', target: '/proc/x' }] }],
     ['signal', ['true'], { signal: new AbortController() }],
   ])('%s', async ([option, argv, options]) => {
-    const before = takeResidue().cgroups;
+    const before = takeResidue();
     const run = Container.run as (argv: unknown, options: unknown) => Promise<unknown>;
     const error = await failure(run(argv, options));
     expect(error).toBeInstanceOf(OptionError);
     expect((error as OptionError).option).toBe(option);
-    expect(takeResidue().cgroups).toEqual(before);
+    await expectNoResidue(before);
   });
 });
