@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { cgroupStats } from './cgroup-stats.js';
 import { exec } from './exec.js';
 import { loop } from './loop.js';
+import { overlay } from './overlay.js';
 import { run } from './run.js';
 import { seccomp } from './seccomp.js';
 import { stream } from './stream.js';
@@ -19,7 +20,7 @@ import { formatSection, type Section, type Table } from './table.js';
 import { throughput } from './throughput.js';
 import { where } from './where.js';
 
-const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, where, cgroupStats];
+const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, overlay, where, cgroupStats];
 
 interface Arguments {
   readonly names: readonly string[];

@@ -27,8 +27,12 @@ function make(...names: string[]): (name: string) => string {
 }
 
 const mountinfo = () => readFileSync('/proc/self/mountinfo', 'utf8');
-const mount = (...argv: string[]) => spawnSync('mount', argv, { encoding: 'utf8' });
-const umount = (target: string) => expect(spawnSync('umount', ['-R', target]).status).toBe(0);
+function succeed(program: string, ...argv: string[]): void {
+  const { status, stderr } = spawnSync(program, argv, { encoding: 'utf8' });
+  expect(status, `${program} ${argv.join(' ')}: ${stderr}`).toBe(0);
+}
+const mount = (...argv: string[]) => succeed('mount', ...argv);
+const umount = (target: string) => succeed('umount', '-R', target);
 
 describe('A: mounts that are used alone', () => {
   it('A10: options of mounts are a closed set, and no text of theirs becomes several', async (context) => {
@@ -45,7 +49,7 @@ describe('A: mounts that are used alone', () => {
     for (const create of wrong) await expect(create()).rejects.toThrow(OptionError);
     expect(mountinfo()).toBe(before);
     // What such a text does where it is one.
-    expect(mount('-t', 'tmpfs', '-o', 'size=1048576,mode=777', 'none', at('control')).status).toBe(0);
+    mount('-t', 'tmpfs', '-o', 'size=1048576,mode=777', 'none', at('control'));
     expect(
       mountinfo()
         .split('\n')
@@ -61,8 +65,8 @@ describe('A: mounts that are used alone', () => {
     await using view = await BindMount.create({ source: at('source'), target: at('target'), readOnly: true });
     for (const place of ['x', 'below/x']) expect(() => writeFileSync(`${view.path}/${place}`, '')).toThrow(/EROFS/);
     // mount(8) as it has always been: the flag is for the topmost only.
-    expect(mount('--rbind', at('source'), at('control')).status).toBe(0);
-    expect(mount('-o', 'remount,bind,ro', at('control')).status).toBe(0);
+    mount('--rbind', at('source'), at('control'));
+    mount('-o', 'remount,bind,ro', at('control'));
     expect(() => writeFileSync(`${at('control')}/x`, '')).toThrow(/EROFS/);
     writeFileSync(`${at('control')}/below/x`, '');
     expect(readdirSync(inner.path)).toEqual(['x']);
@@ -99,7 +103,7 @@ describe('A: mounts that are used alone', () => {
     // The same name in a string is two layers.
     mkdirSync(at('l'));
     const options = `lowerdir=${at(name)}`;
-    expect(mount('-t', 'overlay', '-o', options, 'none', at('control')).status).toBe(0);
+    mount('-t', 'overlay', '-o', options, 'none', at('control'));
     expect(readdirSync(at('control'))).toEqual(['key']);
     umount(at('control'));
   });
@@ -112,7 +116,7 @@ describe('A: mounts that are used alone', () => {
     setXattr(at('l2/door'), 'trusted.overlay.redirect', Buffer.from('/hidden'));
     copyFileSync('/usr/bin/id', at('bin/id'));
     chmodSync(at('bin/id'), 0o4755);
-    expect(spawnSync('mknod', [at('bin/null'), 'c', '1', '3']).status).toBe(0);
+    succeed('mknod', at('bin/null'), 'c', '1', '3');
     const lower = [at('l2'), at('bin'), at('l')];
     const writable = { lower, upper: at('upper'), work: at('work') };
     const effective = (path: string) =>
