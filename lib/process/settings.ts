@@ -3,8 +3,9 @@
 import { type ExecSettings, execKeys, readExec } from '../container/settings/exec.js';
 import { readHostPath } from '../container/settings/paths.js';
 import { defineSchema, readList, readObject } from '../container/settings/schema.js';
-import { errnoName, OptionError, TscontainError } from '../errors.js';
+import { errnoName, OptionError, TscontainError, UnsupportedError } from '../errors.js';
 import { addon, type Descriptor } from '../launcher/native.js';
+import { CgroupV2 } from '../primitives/cgroup/index.js';
 import { isNamespaceKind, type NamespaceKind, namespaceKinds } from '../primitives/namespace/kind.js';
 import { Namespace } from '../primitives/namespace/namespace.js';
 import { type NamespaceSettings, readNamespaceSettings } from '../primitives/namespace/settings.js';
@@ -81,6 +82,13 @@ function copyDescriptors(namespaces: ReadonlyMap<NamespaceKind, Descriptor>): Re
 }
 
 function openCgroup(value: unknown, option: string): Descriptor {
+  // The kernel clones into a v2 cgroup only, and a program that is outside of its limits must not look as if it were in.
+  if (value instanceof CgroupV2 && value.paths.length > 1) {
+    throw new UnsupportedError(`cannot start a program in ${value.path}: some of its controllers are on cgroup v1`, {
+      path: value.path,
+      hint: 'start it in { path } alone, which is its v2 directory, and attach() it when it has started',
+    });
+  }
   const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
   if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
   const directory = readHostPath(path, `${option}.path`);

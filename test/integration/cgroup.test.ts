@@ -5,7 +5,14 @@ import { once } from 'node:events';
 import { existsSync, fstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
-import { type CgroupSettings, CgroupV2, OptionError, PermissionError, UnsupportedError } from '../../lib/index.js';
+import {
+  type CgroupSettings,
+  CgroupV2,
+  OptionError,
+  PermissionError,
+  spawn as start,
+  UnsupportedError,
+} from '../../lib/index.js';
 import { needsController, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
@@ -374,6 +381,16 @@ describe('the life of its processes', () => {
       expect(output).toContain(group.path.split('/').at(-1));
     }
     for (const descriptor of [...tasks, ...(unified ? [unified] : [])]) descriptor.close();
+  });
+
+  it('begins in it, by spawn, or is refused where that would leave limits out', async () => {
+    await using group = await CgroupV2.create(name());
+    const argv = ['/bin/cat', '/proc/self/cgroup'] as const;
+    if (group.paths.length > 1) {
+      expect(() => start(argv, { cgroup: group })).toThrow(UnsupportedError);
+    }
+    const { stdout } = await start(argv, { cgroup: { path: group.path } });
+    expect(stdout).toMatch(new RegExp(`^0::.*/${group.path.split('/').at(-1)}$`, 'm'));
   });
 
   it('tells of pressure', async (context) => {
