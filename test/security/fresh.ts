@@ -28,14 +28,14 @@ function compile(): string {
   return out;
 }
 
-/** The command that runs `code` as a module, with `Container` in scope. */
+/** The command that runs `code` as a module, with `Container`, `lib`, and `part(file)` of it in scope. */
 export function freshArgv(code: string): string[] {
   const url = JSON.stringify(join(compile(), 'lib', 'index.js'));
   return [
     process.execPath,
     '--input-type=module',
     '-e',
-    `import * as lib from ${url};\nconst { Container } = lib;\n${code}`,
+    `import * as lib from ${url};\nconst { Container } = lib;\nconst part = (name) => import(${url} + '/../' + name);\n${code}`,
   ];
 }
 
