@@ -9,6 +9,7 @@ import { CgroupV2 } from '../primitives/cgroup/index.js';
 import { isNamespaceKind, type NamespaceKind, namespaceKinds } from '../primitives/namespace/kind.js';
 import { Namespace } from '../primitives/namespace/namespace.js';
 import { type NamespaceSettings, readNamespaceSettings } from '../primitives/namespace/settings.js';
+import { expectConfinable } from './attributes/settings.js';
 import { readSeccomp, type SeccompSettings } from './seccomp/settings.js';
 
 /** Checked options of a program on the host. */
@@ -31,11 +32,12 @@ const schema = defineSchema(
 
 /**
  * The settings of a program on the host. The descriptors in them are the caller's to close.
- * @throws OptionError naming the option
+ * @throws OptionError naming the option, UnsupportedError for confinement that this kernel does not have
  */
 export function parseSpawnOptions(options: unknown): SpawnSettings {
   const { namespaces, idMap, timeOffsets, seccomp, cgroup, ...fields } = readObject(options, '', schema);
   const exec = readExec(fields, 'host');
+  expectConfinable(exec.attributes);
   const { enter, create } = readNamespaces(namespaces, 'namespaces');
   const made = readNamespaceSettings(create, { idMap, timeOffsets });
   const filter = seccomp === undefined ? undefined : readSeccomp(seccomp, 'seccomp');

@@ -40,7 +40,7 @@ const killed: ExitFacts = { waitStatus: SIGKILL, userMs: 0, systemMs: 0, maxResi
  * const { stdout } = await spawn(['ip', 'link'], { namespaces: ['user', 'net'] });
  * ```
  *
- * @throws OptionError at once, for options that are wrong; all other errors come through the handle
+ * @throws OptionError and UnsupportedError at once, for options that are wrong or cannot be had; all other errors come through the handle
  */
 export function spawn(argv: Argv, options: SpawnOptions = {}): ContainerProcess {
   const program = parseArgv(argv);

@@ -104,7 +104,7 @@ static long open_attribute(int proc, const char* name) {
   char path[64];
   long n = sys(readlinkat, proc, "self", path, 16);
   if (n <= 0 || n >= 16)
-    return n < 0 ? n : -EINVAL;
+    return -ENODEV; // a procfs of another pid namespace, which does not know this process
   path[n] = 0;
   text_append(path, sizeof path, (size_t)n, name);
   return open_beneath(proc, path, O_RDWR, 0,
@@ -140,8 +140,10 @@ long step_label_on_exec(struct plan_context* context, const struct record* step)
   if (fd == -ENOENT)
     fd = open_attribute((int)proc, "/attr/exec");
   sys(close, proc);
-  if (fd < 0)
+  if (fd < 0) {
+    explain(context, DETAIL_BAD_TYPE, fd == -ENODEV ? "procfs" : "attr/exec");
     return fd;
+  }
   long rc = sys(write, fd, text, n);
   long got = rc < 0 ? rc : sys(pread64, fd, now, sizeof now - 1, 0);
   sys(close, fd);

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { AppArmor, type AppArmorProfileOptions, Container, OptionError } from '../../lib/index.js';
+import { AppArmor, type AppArmorProfileOptions, Container, OptionError, spawn } from '../../lib/index.js';
 import { needsAppArmor } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
@@ -80,6 +80,15 @@ describe('a program under a profile', () => {
     expect(stdout).toContain(name);
     expect(stdout).toMatch(/\nopen\n$/);
     expect(stdout).not.toContain('secret');
+  });
+
+  it('runs under it without a container, on the host and in namespaces of its own', async () => {
+    for (const namespaces of [[], ['user', 'pid', 'mnt']] as const) {
+      const { stdout } = await spawn(sh(`cat ${label}; ${script}; rm -r /tmp/open`), { appArmor: name, namespaces });
+      expect(stdout).toBe(`${name} (enforce)\nopen\n`);
+    }
+    expect((await spawn(['cat', label])).stdout).toBe('unconfined\n');
+    expect(() => spawn(['true'], { appArmor: 'no-such-profile' })).toThrow(OptionError);
   });
 
   it('does not start where that is not loaded', async () => {

@@ -1,7 +1,7 @@
 /** Landlock around programs of a container: each right bites, and what is not restricted still works. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Container, Landlock, type LandlockOptions, OptionError, type RunOptions } from '../../lib/index.js';
+import { Container, Landlock, type LandlockOptions, OptionError, type RunOptions, spawn } from '../../lib/index.js';
 import { insideOf } from '../security/probe.js';
 import { needsLandlock } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
@@ -248,5 +248,38 @@ describe('rules of a container', () => {
     const failure = await Container.run(['true'], { landlock: landlock as LandlockOptions }).catch((error) => error);
     expect(failure).toBeInstanceOf(OptionError);
     expect(failure.option).toBe(option);
+  });
+});
+
+describe('rules without a container', () => {
+  beforeEach((context) => needsLandlock(context, 1));
+  const script = sh(
+    'for d in /tmp /var/tmp; do (f=$d/landlock.$$; echo > $f && rm $f) 2> /dev/null && echo $d; done; id -u',
+  );
+
+  it('hold for a program on the host, and nothing but it', async () => {
+    const landlock = { write: ['/tmp', '/dev/null'] };
+    const uid = process.getuid?.();
+    expect((await spawn(script, { landlock })).stdout).toBe(`/tmp\n${uid}\n`);
+    expect((await spawn(script)).stdout).toBe(`/tmp\n/var/tmp\n${uid}\n`);
+  });
+
+  it('hold for one in namespaces of its own', async () => {
+    const landlock = { write: ['/tmp', '/dev/null'] };
+    const options = { namespaces: ['user', 'pid', 'mnt'] as const };
+    expect((await spawn(script, { ...options, landlock })).stdout).toBe('/tmp\n0\n');
+    expect((await spawn(script, options)).stdout).toBe('/tmp\n/var/tmp\n0\n');
+  });
+
+  it('are refused at once where they are wrong', () => {
+    expect(() => spawn(['true'], { landlock: { bind: [-1] } })).toThrow(OptionError);
+    expect(() => spawn(['true'], { landlock: {} })).toThrow(OptionError);
+  });
+
+  it('stop the start where a path is missing', async () => {
+    await expect(spawn(['true'], { landlock: { read: ['/no/such'] } })).rejects.toMatchObject({
+      step: { kind: 'landlockPath' },
+      path: '/no/such',
+    });
   });
 });

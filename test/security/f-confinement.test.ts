@@ -4,7 +4,16 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AppArmor, Container, type RunOptions, SELinux, TscontainError, UnsupportedError } from '../../lib/index.js';
+import {
+  AppArmor,
+  Container,
+  type RunOptions,
+  SELinux,
+  type SpawnOptions,
+  spawn,
+  TscontainError,
+  UnsupportedError,
+} from '../../lib/index.js';
 import { failingStep, injectFault } from '../../lib/plan/fault.js';
 import { needsAppArmor, needsLandlock } from '../support/requirements.js';
 import { checkResidue, expectNoResidue, takeResidue } from '../support/residue.js';
@@ -68,7 +77,10 @@ describe('F: confinement by security modules', () => {
       await expect(Container.run(['/bin/true'], options)).rejects.toBeInstanceOf(UnsupportedError);
       await expect(Container.create(options)).rejects.toBeInstanceOf(UnsupportedError);
       await using box = await Container.create();
-      if (!options.selinux?.mount) expect(() => box.exec(['/bin/true'], options)).toThrow(UnsupportedError);
+      if (!options.selinux?.mount) {
+        expect(() => box.exec(['/bin/true'], options)).toThrow(UnsupportedError);
+        expect(() => spawn(['/bin/true'], options as SpawnOptions)).toThrow(UnsupportedError);
+      }
       expect((await box.exec(['/bin/true'])).exitCode).toBe(0);
     }
     await expectNoResidue(before);

@@ -106,8 +106,11 @@ export function expectPermitted(attributes: AttributeSettings): void {
   expectSchedulable(attributes.scheduling, attributes.rlimits, 'scheduling');
 }
 
-/** Whether the kernel's security modules can do what is asked of them. */
-function expectConfinable({ landlock = [], appArmor, selinux }: AttributeSettings): void {
+/**
+ * Holds what is asked of the kernel's security modules against what it has.
+ * @throws UnsupportedError, or OptionError at a profile that is not loaded
+ */
+export function expectConfinable({ landlock = [], appArmor, selinux }: AttributeSettings): void {
   for (const settings of landlock) makeRuleset(settings, landlockAbi());
   if (appArmor) expectLoaded(appArmor, 'appArmor');
   if (selinux) expectSELinux();
