@@ -9,9 +9,12 @@ import { checkResidue } from '../support/residue.js';
 const telling: Readonly<Record<string, RegExp>> = {
   attributes: /^processor time +SIGXCPU /m,
   capabilities: /^user 1000 with +port 80 is mine$/m,
+  cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
   'id-map': /^nested +0 \d+ 10 /m,
   namespace: /^interfaces up +none /m,
+  overlay: /^idmapped +motd belongs to 1000 /m,
   seccomp: /^uname +Node /m,
+  'time-and-sysctl': /^up for +36\d\.\d+ days /m,
 };
 
 const examples = readdirSync(`${packageRoot}examples/primitives`).map((file) => file.replace(/\.ts$/, ''));
