@@ -6,6 +6,12 @@ const colour = process.stdout.isTTY && !process.env.NO_COLOR;
 const bold = (text: string) => (colour ? `\x1b[1m${text}\x1b[22m` : text);
 const dim = (text: string) => (colour ? `\x1b[2m${text}\x1b[22m` : text);
 
+// `npm run example -- seccomp | head -3` is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 /** One line: `topic  inside   (outside)`. */
 export function show(topic: string, inside: string, outside = ''): void {
   console.log(`${bold(topic.padEnd(17))} ${inside}${outside && dim(`   (${outside})`)}`);

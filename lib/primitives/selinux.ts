@@ -86,7 +86,7 @@ export function expectSELinux(): void {
   if (SELinux.enabled()) return;
   throw new UnsupportedError('this kernel has no SELinux, or no policy is loaded', {
     path: `${mounted}/enforce`,
-    hint: 'it is built with CONFIG_SECURITY_SELINUX, started with selinux in lsm=, and selinuxfs is mounted by the host; without it leave the option away',
+    hint: 'it is built with CONFIG_SECURITY_SELINUX, started with selinux in lsm=, and selinuxfs is mounted by the host; without it leave the option out',
   });
 }
 

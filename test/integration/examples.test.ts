@@ -7,10 +7,12 @@ import { checkResidue } from '../support/residue.js';
 
 /** A line that each example prints where it works. Each file of the folder must have one. */
 const telling: Readonly<Record<string, RegExp>> = {
+  apparmor: /^as root +.*Permission denied /m,
   attributes: /^processor time +SIGXCPU /m,
   capabilities: /^user 1000 with +port 80 is mine$/m,
   cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
   'id-map': /^nested +0 \d+ 10 /m,
+  landlock: /^write nowhere +.*Permission denied /m,
   namespace: /^interfaces up +none /m,
   overlay: /^idmapped +motd belongs to 1000 /m,
   seccomp: /^uname +Node /m,

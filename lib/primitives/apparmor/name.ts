@@ -26,6 +26,6 @@ export function profileName(value: unknown, option: string): string {
 export function noAppArmor(): UnsupportedError {
   return new UnsupportedError('this kernel has no AppArmor, or it is switched off', {
     path: '/sys/module/apparmor/parameters/enabled',
-    hint: 'it is built with CONFIG_SECURITY_APPARMOR and started with apparmor in lsm=; without it leave the option away',
+    hint: 'it is built with CONFIG_SECURITY_APPARMOR and started with apparmor in lsm=; without it leave the option out',
   });
 }
