@@ -12,7 +12,7 @@ const telling: Readonly<Record<string, RegExp>> = {
   capabilities: /^user 1000 with +port 80 is mine$/m,
   cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
   'id-map': /^nested +0 \d+ 10 /m,
-  landlock: /^write nowhere +.*Permission denied /m,
+  landlock: /^write nowhere +.*Permission denied$/m,
   namespace: /^interfaces up +none /m,
   overlay: /^idmapped +motd belongs to 1000 /m,
   seccomp: /^uname +Node /m,
