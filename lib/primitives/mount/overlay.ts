@@ -121,7 +121,7 @@ export class OverlayMount extends Mount {
           hint: 'unmount it first, not lazily',
         });
       }
-      await using agent = await Place.here.start();
+      await using agent = await this.place.start();
       const flags = openFlag.DIRECTORY | openFlag.NOFOLLOW;
       const open = (to: string, path: string): Step => ({ kind: 'open', to, from: null, path, flags, resolve: 0 });
       const steps = [open('mount upper', writable.upper), open('mount work', writable.work)];
