@@ -66,6 +66,7 @@ describe('A: mounts that are used alone', () => {
     for (const place of ['x', 'below/x']) expect(() => writeFileSync(`${view.path}/${place}`, '')).toThrow(/EROFS/);
     // mount(8) as it has always been: the flag is for the topmost only.
     mount('--rbind', at('source'), at('control'));
+    mount('--make-rprivate', at('control')); // where mounts are shared, unmounting it would reach the source
     mount('-o', 'remount,bind,ro', at('control'));
     expect(() => writeFileSync(`${at('control')}/x`, '')).toThrow(/EROFS/);
     writeFileSync(`${at('control')}/below/x`, '');
