@@ -107,6 +107,8 @@ export function describeStep(step: Step): StepDescription {
       return page('unshare', `new namespaces: ${namespaceNames(step.flags).join(', ')}`);
     case 'setns':
       return page('setns', `enter the ${namespaceNames(step.flags).join(', ')} namespace "${step.namespace}"`);
+    case 'joinCgroup':
+      return { ...page('write', `join the cgroup of "${step.tasks}"`), manual: 'cgroups(7)' };
     case 'fork':
       return { ...page('clone3', 'go on as a child'), manual: 'clone(2)' };
     case 'parentDeathSignal':

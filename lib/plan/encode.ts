@@ -63,6 +63,7 @@ export const stepOp = {
   sysctl: 64,
   setDomainName: 65,
   timeOffsets: 66,
+  joinCgroup: 67,
   landlockRuleset: 90,
   landlockPath: 91,
   landlockPort: 92,
@@ -247,6 +248,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [step.value]);
     case 'setns':
       return writer.put(op, [slots.of(step.namespace), step.flags]);
+    case 'joinCgroup':
+      return writer.put(op, [slots.of(step.tasks)]);
     case 'parentDeathSignal':
       return writer.put(op, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
     case 'noNewPrivs':

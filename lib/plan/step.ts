@@ -138,6 +138,8 @@ export type Step =
   | { readonly kind: 'unshare'; readonly flags: number }
   /** Enter the namespace that a descriptor stands for: setns(2), with its kind as a flag of clone(2). */
   | { readonly kind: 'setns'; readonly namespace: Slot; readonly flags: number }
+  /** Move to a cgroup, whose `tasks` (v1) or `cgroup.procs` (v2) the descriptor is. */
+  | { readonly kind: 'joinCgroup'; readonly tasks: Slot }
   /** Go on as a child: the first process of a pid namespace that was made or entered before. */
   | { readonly kind: 'fork' }
   /** End with the process that started this one. */

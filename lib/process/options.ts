@@ -1,6 +1,7 @@
 /** The options of {@link spawn}: those of an exec, and where the program is started. Only types; `settings.ts` checks them. */
 
 import type { ContainerOptions, ExecOptions } from '../container/options.js';
+import type { CgroupV2 } from '../primitives/cgroup/index.js';
 import type { NamespaceKind } from '../primitives/namespace/kind.js';
 import type { Namespace } from '../primitives/namespace/namespace.js';
 import type { NamespaceOptions } from '../primitives/namespace/settings.js';
@@ -24,6 +25,10 @@ export interface SpawnOptions extends Omit<ExecOptions, 'user' | 'cwd' | 'env'>,
   readonly env?: Readonly<Record<string, string>>;
   /** A filter of its system calls. Default: none. */
   readonly seccomp?: NonNullable<ContainerOptions['seccomp']>;
-  /** A cgroup (v2) that it is started in. Ending the program ends nothing else in there. */
-  readonly cgroup?: { readonly path: string };
+  /**
+   * What it is started in: a `CgroupV2`, or the directory of a v2 cgroup. In another user namespace, or where controllers of
+   * a `CgroupV2` are on cgroup v1, the process that starts it is in there too, and counts as one. Ending the program ends
+   * nothing else in there.
+   */
+  readonly cgroup?: CgroupV2 | { readonly path: string };
 }

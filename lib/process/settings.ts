@@ -3,9 +3,9 @@
 import { type ExecSettings, execKeys, readExec } from '../container/settings/exec.js';
 import { readHostPath } from '../container/settings/paths.js';
 import { defineSchema, readList, readObject } from '../container/settings/schema.js';
-import { errnoName, OptionError, TscontainError, UnsupportedError } from '../errors.js';
+import { errnoName, OptionError, TscontainError } from '../errors.js';
 import { addon, type Descriptor } from '../launcher/native.js';
-import { CgroupV2 } from '../primitives/cgroup/index.js';
+import { type CgroupEntrance, CgroupV2 } from '../primitives/cgroup/index.js';
 import { isNamespaceKind, type NamespaceKind, namespaceKinds } from '../primitives/namespace/kind.js';
 import { Namespace } from '../primitives/namespace/namespace.js';
 import { type NamespaceSettings, readNamespaceSettings } from '../primitives/namespace/settings.js';
@@ -21,8 +21,8 @@ export interface SpawnSettings {
   /** Namespaces to enter: descriptors of our own. */
   readonly join: ReadonlyMap<NamespaceKind, Descriptor>;
   readonly seccomp: SeccompSettings | undefined;
-  /** The directory of its cgroup. */
-  readonly cgroup: Descriptor | undefined;
+  /** The ways into its cgroup: descriptors of our own. */
+  readonly cgroup: CgroupEntrance;
 }
 
 const schema = defineSchema(
@@ -42,8 +42,9 @@ export function parseSpawnOptions(options: unknown): SpawnSettings {
   const made = readNamespaceSettings(create, { idMap, timeOffsets });
   const filter = seccomp === undefined ? undefined : readSeccomp(seccomp, 'seccomp');
   const env = fields.env === undefined ? ownEnvironment() : exec.env;
-  const directory = cgroup === undefined ? undefined : openCgroup(cgroup, 'cgroup');
-  return { exec, env, namespaces: made, join: copyDescriptors(enter), seccomp: filter, cgroup: directory };
+  const way = cgroup === undefined ? nowhere : openCgroup(cgroup, 'cgroup');
+  const entrance = made.create.includes('user') || enter.has('user') ? joined(way) : way;
+  return { exec, env, namespaces: made, join: copyDescriptors(enter), seccomp: filter, cgroup: entrance };
 }
 
 function ownEnvironment(): readonly (readonly [string, string])[] {
@@ -83,19 +84,31 @@ function copyDescriptors(namespaces: ReadonlyMap<NamespaceKind, Descriptor>): Re
   return new Map([...namespaces].map(([kind, descriptor]) => [kind, copy(descriptor)]));
 }
 
-function openCgroup(value: unknown, option: string): Descriptor {
-  // The kernel clones into a v2 cgroup only, and a program that is outside of its limits must not look as if it were in.
-  if (value instanceof CgroupV2 && value.paths.length > 1) {
-    throw new UnsupportedError(`cannot start a program in ${value.path}: some of its controllers are on cgroup v1`, {
-      path: value.path,
-      hint: 'start it in { path } alone, which is its v2 directory, and attach() it when it has started',
-    });
+const nowhere: CgroupEntrance = { unified: undefined, tasks: [] };
+
+/**
+ * To be cloned into a cgroup takes the right to move processes there, which the root of another user namespace has not. But
+ * a file of the cgroup's asks for the right of whoever has opened it.
+ */
+function joined({ unified, tasks }: CgroupEntrance): CgroupEntrance {
+  if (!unified) return { unified, tasks };
+  try {
+    return {
+      unified: undefined,
+      tasks: [...tasks, addon().openCgroup(`/proc/self/fd/${unified.number}/cgroup.procs`, 'write')],
+    };
+  } finally {
+    unified.close();
   }
+}
+
+function openCgroup(value: unknown, option: string): CgroupEntrance {
+  if (value instanceof CgroupV2) return value.entrance();
   const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
   if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
   const directory = readHostPath(path, `${option}.path`);
   try {
-    return addon().openPath(Buffer.from(directory), true);
+    return { unified: addon().openPath(Buffer.from(directory), true), tasks: [] };
   } catch (cause) {
     const errno = errnoName(Number((cause as { errno?: unknown }).errno));
     throw new TscontainError('ERR_CGROUP', `the cgroup ${directory} could not be opened: ${errno}`, {

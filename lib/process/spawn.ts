@@ -9,6 +9,7 @@ import { parseArgv } from '../container/settings.js';
 import { AbortedError, TscontainError } from '../errors.js';
 import { Agent } from '../launcher/agent.js';
 import type { ExitFacts, ProcessListener } from '../launcher/init.js';
+import type { Descriptor } from '../launcher/native.js';
 import { encodeSteps } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import { openFlag, type Step } from '../plan/step.js';
@@ -22,6 +23,8 @@ import { parseSpawnOptions, type SpawnSettings } from './settings.js';
 const SIGKILL = 9;
 /** Milliseconds after which a program that has not been executed never will be. */
 const startPatience = 10_000;
+/** That go with one request to an agent. */
+const mostDescriptors = 8;
 /** It was ended before it ran, or with its agent. */
 const killed: ExitFacts = { waitStatus: SIGKILL, userMs: 0, systemMs: 0, maxResident: 0, readBytes: 0, writeBytes: 0 };
 
@@ -117,6 +120,7 @@ class Start {
   async #execute(agent: Agent): Promise<void> {
     const { exec, namespaces, cgroup } = this.#settings;
     if (exec.tty) await agent.run([terminals], { doing: 'opening a terminal' });
+    await joinCgroups(agent, cgroup.tasks);
     const mapped = namespaces.create.includes('user') || this.#settings.join.has('user');
     const { steps, identity } = this.#compile(agent.pid ?? 0, mapped);
     const { descriptors } = this.process.streams;
@@ -129,7 +133,7 @@ class Start {
         last: true,
         report: true,
         descriptors: this.#supervisor ? [...descriptors, this.#supervisor.peer] : descriptors,
-        cgroup,
+        cgroup: cgroup.unified,
       },
       {
         started: (facts) => {
@@ -222,13 +226,22 @@ class Start {
   /** What was needed to start it. */
   #release(): void {
     const { join, cgroup } = this.#settings;
-    const mine = [...join.values(), ...(cgroup ? [cgroup] : []), ...(this.#supervisor ? [this.#supervisor.peer] : [])];
-    for (const descriptor of [...mine, ...this.process.streams.descriptors]) if (descriptor.open) descriptor.close();
+    const mine = [...join.values(), cgroup.unified, ...cgroup.tasks, this.#supervisor?.peer];
+    for (const descriptor of [...mine, ...this.process.streams.descriptors]) if (descriptor?.open) descriptor.close();
   }
 }
 
 /** Where a terminal is made: the program's /dev, or what stands for it there. */
 const terminals: Step = { kind: 'open', to: 'devpts', from: null, path: '/dev', flags: openFlag.PATH, resolve: 0 };
+
+/** The kernel clones into a v2 cgroup only; where controllers are on v1, the agent goes there first, and its child with it. */
+async function joinCgroups(agent: Agent, tasks: readonly Descriptor[]): Promise<void> {
+  for (let first = 0; first < tasks.length; first += mostDescriptors) {
+    const descriptors = tasks.slice(first, first + mostDescriptors);
+    const steps = descriptors.map((_, index): Step => ({ kind: 'joinCgroup', tasks: String(index) }));
+    await agent.run(steps, { descriptors, doing: 'joining a cgroup' });
+  }
+}
 
 function asOurs(error: unknown): TscontainError {
   if (error instanceof TscontainError) return error;

@@ -62,6 +62,7 @@ static const struct step_kind kinds[] = {
     [STEP_SYSCTL] = {step_sysctl, 2, 2},
     [STEP_SET_DOMAIN_NAME] = {step_set_domain_name, 0, 1},
     [STEP_TIME_OFFSETS] = {step_time_offsets, 5, 0},
+    [STEP_JOIN_CGROUP] = {step_join_cgroup, 1, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {

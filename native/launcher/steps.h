@@ -45,7 +45,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities, step_prctl,
     step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
-    step_personality, step_oom_score_adjust, step_setns, step_fork;
+    step_personality, step_oom_score_adjust, step_setns, step_join_cgroup, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
 step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;

@@ -16,6 +16,14 @@ long step_setns(struct plan_context* context, const struct record* step) {
   return fd < 0 ? -EBADF : sys(setns, fd, step->ints[1]);
 }
 
+// ints: `tasks` of a v1 cgroup, or `cgroup.procs` of a v2 one. "0" is whoever writes; the rights are those of whoever
+// has opened the file.
+long step_join_cgroup(struct plan_context* context, const struct record* step) {
+  int fd = slot_fd(context, step->ints[0]);
+  long rc = fd < 0 ? -EBADF : sys(write, fd, "0", 1);
+  return rc < 0 ? rc : 0;
+}
+
 // Goes on as a child, the first process of the pid namespace that was entered or made before. The parent has nothing
 // any more, and is there to be waited for and killed in its place.
 long step_fork(struct plan_context* context, const struct record* step) {

@@ -383,14 +383,28 @@ describe('the life of its processes', () => {
     for (const descriptor of [...tasks, ...(unified ? [unified] : [])]) descriptor.close();
   });
 
-  it('begins in it, by spawn, or is refused where that would leave limits out', async () => {
+  it('begins in it, by spawn, in every hierarchy', async () => {
     await using group = await CgroupV2.create(name());
+    const own = group.path.split('/').at(-1) ?? '';
+    const inside = (stdout: string) => stdout.split('\n').filter((line) => line.endsWith(`/${own}`));
     const argv = ['/bin/cat', '/proc/self/cgroup'] as const;
-    if (group.paths.length > 1) {
-      expect(() => start(argv, { cgroup: group })).toThrow(UnsupportedError);
-    }
-    const { stdout } = await start(argv, { cgroup: { path: group.path } });
-    expect(stdout).toMatch(new RegExp(`^0::.*/${group.path.split('/').at(-1)}$`, 'm'));
+    expect(inside((await start(argv)).stdout)).toEqual([]);
+    expect(inside((await start(argv, { cgroup: group })).stdout)).toHaveLength(group.paths.length);
+    expect(inside((await start(argv, { cgroup: group, namespaces: ['user', 'pid'] })).stdout)).toHaveLength(
+      group.paths.length,
+    );
+    expect(inside((await start(argv, { cgroup: { path: group.path } })).stdout)).toEqual([
+      expect.stringMatching(/^0::/),
+    ]);
+  });
+
+  it('is limited from its first instruction, by spawn', async (context) => {
+    needsController(context, 'pids');
+    await using group = await CgroupV2.create(name(), { pids: { max: 4 } });
+    const forks = 'for i in 1 2 3 4 5 6 7 8; do sleep 5 & done';
+    const { stderr } = await start(['/bin/sh', '-c', forks], { cgroup: group });
+    expect(stderr).toMatch(/fork/);
+    expect((await start(['/bin/sh', '-c', forks])).stderr).toBe('');
   });
 
   it('tells of pressure', async (context) => {

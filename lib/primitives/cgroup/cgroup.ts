@@ -86,7 +86,7 @@ const mostPids = 2 ** 22;
  * An object **owns** the cgroup that it has made, and `await using` kills and removes that; an opened one only with
  * `{ own: true }`. Whether an object owns it or not, closing it leaves nothing open.
  *
- * To start a program in a cgroup, rather than to move it there: `spawn(argv, { cgroup: group })`, where all of it is on v2.
+ * To start a program in a cgroup, rather than to move it there: `spawn(argv, { cgroup: group })`.
  * Whoever starts processes by other means takes {@link CgroupV2.entrance}.
  */
 export class CgroupV2 implements AsyncDisposable {
