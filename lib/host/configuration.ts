@@ -49,8 +49,9 @@ export function launcherConfiguration(): LauncherConfiguration {
 /** Where `storage: { upper: 'disk' }` is kept. A user without a home can do without, until a container asks for it. */
 function stateDirectory(): string {
   if (isRoot()) return privateDirectory(join(privateDirectory('/var/lib/tscontain'), 'containers'));
-  const home = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
   try {
+    // homedir() throws for a user without an entry in passwd(5) and without HOME.
+    const home = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
     return privateDirectory(join(home, 'tscontain'));
   } catch {
     return '';
