@@ -4,6 +4,7 @@
  */
 
 import { lstatSync, readFileSync } from 'node:fs';
+import { defineSchema, readBoolean, readInteger, readObject, readText } from '../container/settings/schema.js';
 import { OptionError, TscontainError } from '../errors.js';
 import { capabilityAttribute, decodeFileCapabilities, encodeFileCapabilities } from './capability-files.js';
 import { type Capability, type CapabilityName, knownMask, maskOf, namesOf } from './capability-names.js';
@@ -165,7 +166,11 @@ export class Capabilities implements Iterable<Capability> {
     try {
       status = readFileSync(path, 'utf8');
     } catch (cause) {
-      throw new TscontainError('ERR_CAPABILITIES', `the capabilities in ${path} could not be read`, { path, cause });
+      throw new TscontainError('ERR_CAPABILITIES', `the capabilities in ${path} could not be read`, {
+        path,
+        hint: 'there is no such process, or /proc is not mounted',
+        cause,
+      });
     }
     const set = (name: string): Capabilities => {
       const [, digits = '0'] = new RegExp(`^Cap${name}:\\s+([0-9a-f]{1,16})$`, 'm').exec(status) ?? [];
@@ -185,7 +190,7 @@ export class Capabilities implements Iterable<Capability> {
    * @throws TscontainError (`ERR_XATTR`) where there is no such file, (`ERR_FILE_CAPABILITIES`) for an unknown form
    */
   static ofFile(path: string): FileCapabilities | undefined {
-    const bytes = getXattr(path, capabilityAttribute);
+    const bytes = getXattr(readPath(path), capabilityAttribute);
     if (!bytes) return undefined;
     const { permitted, inheritable, effective, rootId } = decodeFileCapabilities(bytes, path);
     return Object.freeze({
@@ -199,11 +204,13 @@ export class Capabilities implements Iterable<Capability> {
   /**
    * Gives a file capabilities, in place of those that it had (setcap(8)); read back. It takes CAP_SETFCAP. A link is not
    * followed, and a change of the file's content removes them.
-   * @throws OptionError, PermissionError; UnsupportedError where the file system keeps none
+   * @throws OptionError, PermissionError; UnsupportedError where the file system keeps none; TscontainError (`ERR_XATTR`)
+   *   where there is no such file
    */
   static setFile(path: string, capabilities: FileCapabilitiesOption): void {
     const wanted = readFileOption(capabilities);
-    if (!lstatSync(path).isFile()) throw new OptionError('path', 'a regular file', path);
+    // What is not there, or cannot be reached, is told by the call that follows.
+    if (lstatOf(readPath(path))?.isFile() === false) throw new OptionError('path', 'a regular file', path);
     setXattr(path, capabilityAttribute, encodeFileCapabilities(wanted));
     const now = Capabilities.ofFile(path);
     const same =
@@ -215,22 +222,28 @@ export class Capabilities implements Iterable<Capability> {
 
   /** Takes a file's capabilities away. Whether it had any. @throws PermissionError */
   static removeFile(path: string): boolean {
-    return removeXattr(path, capabilityAttribute);
+    return removeXattr(readPath(path), capabilityAttribute);
   }
 
-  /** The capabilities in this set, in `other`, or in both. */
+  /** The operand of the algebra: a set, and no list or name, whose mask would be `undefined`. */
+  static #maskOf(other: unknown): bigint {
+    if (other instanceof Capabilities) return other.mask;
+    throw new OptionError('other', 'a set of capabilities', other, { hint: 'Capabilities.of(…) makes one of names' });
+  }
+
+  /** The capabilities in this set, in `other`, or in both. @throws OptionError for anything else than a set */
   union(other: Capabilities): Capabilities {
-    return new Capabilities(this.mask | other.mask);
+    return new Capabilities(this.mask | Capabilities.#maskOf(other));
   }
 
   /** The capabilities in this set and in `other`. */
   intersect(other: Capabilities): Capabilities {
-    return new Capabilities(this.mask & other.mask);
+    return new Capabilities(this.mask & Capabilities.#maskOf(other));
   }
 
   /** The capabilities in this set that are not in `other`. */
   without(other: Capabilities): Capabilities {
-    return new Capabilities(this.mask & ~other.mask);
+    return new Capabilities(this.mask & ~Capabilities.#maskOf(other));
   }
 
   /** This set and the capabilities named. @throws OptionError at an unknown name */
@@ -250,12 +263,12 @@ export class Capabilities implements Iterable<Capability> {
   }
 
   equals(other: Capabilities): boolean {
-    return this.mask === other.mask;
+    return this.mask === Capabilities.#maskOf(other);
   }
 
   /** Whether every capability of this set is in `other`. */
   isSubsetOf(other: Capabilities): boolean {
-    return (this.mask & ~other.mask) === 0n;
+    return (this.mask & ~Capabilities.#maskOf(other)) === 0n;
   }
 
   /** How many capabilities the set has. */
@@ -282,7 +295,7 @@ export class Capabilities implements Iterable<Capability> {
   }
 }
 
-const fileKeys = new Set(['permitted', 'inheritable', 'effective', 'rootId']);
+const fileSchema = defineSchema(['permitted', 'inheritable', 'effective', 'rootId']);
 /** (uid_t) -1 is no id. */
 const mostId = 2 ** 32 - 2;
 
@@ -292,23 +305,27 @@ function readFileOption(option: FileCapabilitiesOption): {
   effective: boolean;
   rootId?: number;
 } {
-  if (typeof option !== 'object' || option === null) {
-    throw new OptionError('capabilities', 'an object such as { permitted: [...] }', option);
-  }
-  for (const key of Object.keys(option)) {
-    if (!fileKeys.has(key)) throw new OptionError(`capabilities.${key}`, 'a known option', Reflect.get(option, key));
-  }
-  const { permitted = [], inheritable = [], effective = true, rootId } = option;
-  if (typeof effective !== 'boolean') throw new OptionError('capabilities.effective', 'true or false', effective);
-  if (rootId !== undefined && !(Number.isSafeInteger(rootId) && rootId >= 0 && rootId <= mostId)) {
-    throw new OptionError('capabilities.rootId', `an id from 0 to ${mostId}`, rootId);
-  }
+  const { permitted = [], inheritable = [], effective, rootId } = readObject(option, 'capabilities', fileSchema);
+  const mask = (value: unknown, name: string) =>
+    Capabilities.from(value as Iterable<CapabilityName>, `capabilities.${name}`).mask;
   return {
-    permitted: Capabilities.from(permitted, 'capabilities.permitted').mask,
-    inheritable: Capabilities.from(inheritable, 'capabilities.inheritable').mask,
-    effective,
-    ...(rootId === undefined ? {} : { rootId }),
+    permitted: mask(permitted, 'permitted'),
+    inheritable: mask(inheritable, 'inheritable'),
+    effective: readBoolean(effective, 'capabilities.effective', true),
+    ...(rootId === undefined ? {} : { rootId: readInteger(rootId, 'capabilities.rootId', 0, mostId) }),
   };
+}
+
+function readPath(path: unknown): string {
+  return readText(path, 'path', 'a path');
+}
+
+function lstatOf(path: string): ReturnType<typeof lstatSync> | undefined {
+  try {
+    return lstatSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

@@ -73,5 +73,6 @@ function failure(target: Buffer | Descriptor, name: string | undefined, cause: u
     });
   }
   if (errno === 'EPERM' || errno === 'EACCES') return new PermissionError(message, details);
-  return new TscontainError('ERR_XATTR', message, details);
+  const hint = errno === 'ENOENT' ? 'there is no such file' : undefined;
+  return new TscontainError('ERR_XATTR', message, { ...details, hint });
 }

@@ -158,7 +158,7 @@ class Start {
   #compile(pid: number, mapped: boolean): { steps: readonly Step[]; identity: { uid: number } } {
     const { exec, env, join, seccomp } = this.#settings;
     const powers = powersOf(pid, mapped, exec.user);
-    expectCapabilitiesWithin(exec.capabilities, powers.capabilities, 'capabilities');
+    expectCapabilitiesWithin(exec.capabilities, powers.capabilities, 'capabilities', 'host');
     const filters = seccomp && compileFilters(seccomp, false, seccompTarget(powers.capabilities));
     const { slots, descriptors } = this.process.streams;
     const [stdin, stdout, stderr] = slots;

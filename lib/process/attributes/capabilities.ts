@@ -45,16 +45,28 @@ const whatEncloses: Readonly<Record<keyof CapabilitySets, string>> = {
   ambient: 'capabilities that are permitted, inheritable, and in the bounding set',
 };
 
+const ceilings = {
+  container: { expected: 'capabilities that the container has', hint: 'give it to the container first' },
+  host: {
+    expected: 'capabilities that this process can give',
+    hint: 'its bounding set is the limit (CapBnd in /proc/self/status)',
+  },
+} as const;
+
 /**
  * Checks that sets stay within what the container, or whoever starts the program, has.
  * @throws OptionError naming the first that does not
  */
-export function expectCapabilitiesWithin(sets: CapabilitySettings, ceiling: Capabilities, option: string): void {
+export function expectCapabilitiesWithin(
+  sets: CapabilitySettings,
+  ceiling: Capabilities,
+  option: string,
+  whose: 'container' | 'host' = 'container',
+): void {
+  const { expected, hint } = ceilings[whose];
   for (const name of setNames) {
     for (const capability of sets[name]?.without(ceiling) ?? []) {
-      throw new OptionError(`${option}.${name}`, 'capabilities that the container has', capability, {
-        hint: 'give it to the container first',
-      });
+      throw new OptionError(`${option}.${name}`, expected, capability, { hint });
     }
   }
 }

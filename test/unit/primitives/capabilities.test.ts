@@ -90,6 +90,16 @@ describe('a set of capabilities', () => {
     expect(Capabilities.all.has('ALL')).toBe(true);
   });
 
+  it('combines with sets only, and says how to make one', () => {
+    for (const other of ['KILL', ['KILL'], undefined, null, 1n, { mask: 1n }] as never[]) {
+      for (const method of ['union', 'intersect', 'without', 'equals', 'isSubsetOf'] as const) {
+        const combine = () => Capabilities.all[method](other);
+        expect(combine).toThrow(OptionError);
+        expect(combine).toThrow('Capabilities.of');
+      }
+    }
+  });
+
   it('iterates, and turns into JSON, in the kernel’s order', () => {
     const set = Capabilities.of('SYS_TIME', 'CHOWN');
     expect([...set]).toEqual(['CAP_CHOWN', 'CAP_SYS_TIME']);
@@ -181,6 +191,34 @@ describe('what is read as a set', () => {
     expect(() => Capabilities.ofProcess(2 ** 30)).toThrow(/\/proc\/1073741824\/status could not be read/);
   });
 });
+
+describe('the path of a file', () => {
+  it('is text without NUL bytes, of a file that is there', () => {
+    const permitted = ['KILL'];
+    for (const path of [5, undefined, null, '/tmp/a\0b'] as never[]) {
+      expect(() => Capabilities.ofFile(path)).toThrow(OptionError);
+      expect(() => Capabilities.setFile(path, { permitted })).toThrow(OptionError);
+      expect(() => Capabilities.removeFile(path)).toThrow(OptionError);
+    }
+    const missing = { code: 'ERR_XATTR', errno: 'ENOENT', hint: 'there is no such file' };
+    const path = '/nowhere/at/all';
+    expect(thrown(() => Capabilities.ofFile(path))).toMatchObject(missing);
+    expect(thrown(() => Capabilities.setFile(path, { permitted }))).toMatchObject(missing);
+    expect(thrown(() => Capabilities.removeFile(path))).toMatchObject(missing);
+  });
+
+  it('goes with options whose keys are known', () => {
+    expect(() => Capabilities.setFile('/nowhere', { permited: ['KILL'] } as never)).toThrow('did you mean permitted');
+  });
+});
+
+function thrown(action: () => unknown): unknown {
+  try {
+    return action();
+  } catch (error) {
+    return error;
+  }
+}
 
 describe('capabilities of a file as bytes', () => {
   const bytes = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex');
