@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { release } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { BindMount, IdMap, type OverlayChange, OverlayMount, TmpfsMount } from '../../lib/index.js';
+import { BindMount, IdMap, OptionError, type OverlayChange, OverlayMount, TmpfsMount } from '../../lib/index.js';
 import { Agent } from '../../lib/launcher/agent.js';
 import { makeOverlays, openLayers } from '../../lib/primitives/mount/layers.js';
 import { readOverlayOptions } from '../../lib/primitives/mount/overlay-options.js';
@@ -63,6 +63,14 @@ function kernelBefore(major: number, minor: number): boolean {
     .split('.')
     .map((part) => Number.parseInt(part, 10));
   return ours < major || (ours === major && oursMinor < minor);
+}
+
+const childrenOf = (pid: number | string) => `/proc/${pid}/task/${pid}/children`;
+
+/** The one child of this process that is ours. */
+function launcherPid(): string {
+  const children = readFileSync(childrenOf(process.pid), 'utf8').trim().split(' ');
+  return children.find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'tscontain') ?? '';
 }
 
 async function collect(overlay: OverlayMount): Promise<OverlayChange[]> {
@@ -258,6 +266,41 @@ open('${overlay.path}/new', 'w').write('x')`;
     ]);
     await overlay.remount({ readOnly: true });
     expect(() => writeFileSync(`${overlay.path}/other`, '')).toThrow(/EROFS/);
+  });
+
+  it('is not read-only without having been asked: the kernel only notes in its log that it could not make it writable', async (context) => {
+    needsRoot(context);
+    const at = make('l', 'upper', 'work'); // they belong to root, whom the user namespace does not know
+    await expect(OverlayMount.create({ ...writable(at), userNamespace: true })).rejects.toMatchObject({
+      name: 'PermissionError',
+      errno: 'EROFS',
+      path: at('work'),
+    });
+    await using readOnly = await OverlayMount.create({ ...writable(at), userNamespace: true, readOnly: true });
+    expect(readOnly.readOnly).toBe(true);
+  });
+
+  it('takes options of its methods that it knows, and no others', async (context) => {
+    needsRoot(context);
+    await using mount = await TmpfsMount.create();
+    for (const options of [null, { laz: true }, { lazy: 1 }, true] as never[]) {
+      await expect(mount.unmount(options)).rejects.toBeInstanceOf(OptionError);
+    }
+    for (const options of [undefined, null, {}, { readonly: true }, { readOnly: 1 }] as never[]) {
+      await expect(mount.remount(options)).rejects.toBeInstanceOf(OptionError);
+    }
+    expect(mount.isMounted).toBe(true);
+  });
+
+  it('holds no process of ours once it is unmounted, unless its changes can be asked for', async (context) => {
+    needsRoot(context);
+    context.skip(!existsSync(childrenOf(process.pid)), 'this kernel does not list children (CONFIG_PROC_CHILDREN)');
+    const mount = await TmpfsMount.create({ userNamespace: true });
+    const processes = () => readFileSync(childrenOf(launcherPid()), 'utf8').trim();
+    expect(processes()).not.toBe('');
+    await mount.unmount();
+    expect(processes()).toBe('');
+    await mount[Symbol.asyncDispose]();
   });
 
   it('shifts the ids of its lower layers', async (context) => {

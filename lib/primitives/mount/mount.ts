@@ -3,10 +3,14 @@
 import { fstatSync } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { defineSchema, readBoolean, readObject } from '../../container/settings/schema.js';
 import { OptionError, PermissionError, TscontainError } from '../../errors.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 import { mountAttribute, openFlag, type Step } from '../../plan/step.js';
 import type { Place } from './place.js';
+
+const remountSchema = defineSchema(['readOnly']);
+const unmountSchema = defineSchema(['lazy']);
 
 /** How a mount is taken away. */
 export interface UnmountOptions {
@@ -94,8 +98,9 @@ export abstract class Mount implements AsyncDisposable {
    * Makes it read-only, or writable again (mount_setattr(2)).
    * @throws TscontainError (`ERR_MOUNT_BUSY`) where a file in it is open for writing, or (`ERR_UNMOUNTED`)
    */
-  remount({ readOnly }: { readonly readOnly: boolean }): Promise<void> {
+  remount(options: { readonly readOnly: boolean }): Promise<void> {
     return this.exclusively(async () => {
+      const { readOnly } = readObject(options, '', remountSchema);
       if (typeof readOnly !== 'boolean') throw new OptionError('readOnly', 'true or false', readOnly);
       const step: Step = {
         kind: 'mountSetattr',
@@ -116,15 +121,21 @@ export abstract class Mount implements AsyncDisposable {
    * @throws TscontainError with `code` `ERR_MOUNT_BUSY` where something in it is in use, and `ERR_MOUNT_COVERED` where what is
    *   seen at the target is not this mount; it is still mounted then
    */
-  unmount({ lazy = false }: UnmountOptions = {}): Promise<void> {
+  unmount(options: UnmountOptions = {}): Promise<void> {
     return this.exclusively(async () => {
-      if (typeof lazy !== 'boolean') throw new OptionError('lazy', 'true or false', lazy);
+      const lazy = readBoolean(readObject(options, '', unmountSchema).lazy, 'lazy', false);
       if (!this.#descriptor) return;
       if (this.target !== undefined)
         await (lazy ? this.#detach(this.#descriptor) : this.#unmount(this.#descriptor, this.target));
       if (this.#descriptor.open) this.#descriptor.close();
       this.#descriptor = undefined;
+      if (!this.keepsPlace) await this.place.close();
     });
+  }
+
+  /** Whether the namespaces that it was mounted in are asked for something afterwards: till it is disposed of. */
+  protected get keepsPlace(): boolean {
+    return false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

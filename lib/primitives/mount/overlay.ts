@@ -1,8 +1,8 @@
 /** Directories laid over one another, by themselves: what a container's root file system is made of. */
 
-import { fstatSync } from 'node:fs';
+import { accessSync, constants, fstatSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { OptionError, TscontainError } from '../../errors.js';
+import { OptionError, PermissionError, TscontainError } from '../../errors.js';
 import type { Agent } from '../../launcher/agent.js';
 import type { Descriptor } from '../../launcher/native.js';
 import { mountAttribute, openFlag, type Step } from '../../plan/step.js';
@@ -66,9 +66,12 @@ export class OverlayMount extends Mount {
       const layers = await openLayers(settings, aside);
       try {
         await using agent = await place.start({ aside });
-        const made = attributes | (readOnly ? mountAttribute.RDONLY : 0);
-        const request = { ...layers, to: 'mount made', options: settings.options, attributes: made };
-        return await makeOverlays(agent, layers, [{ ...request, lower: enough(request, layers.empty, aside) }]);
+        const asked = attributes | (readOnly ? mountAttribute.RDONLY : 0);
+        const request = { ...layers, to: 'mount made', options: settings.options, attributes: asked };
+        const lower = enough(request, layers.empty, aside);
+        const made = await makeOverlays(agent, layers, [{ ...request, lower }]);
+        if (writable && !readOnly) expectWritable(made, writable);
+        return made;
       } finally {
         layers.close();
       }
@@ -81,9 +84,14 @@ export class OverlayMount extends Mount {
     return this.#settings.writable?.upper;
   }
 
+  /** What has been changed can still be asked for. */
+  protected override get keepsPlace(): boolean {
+    return this.upper !== undefined;
+  }
+
   /** @throws OptionError for `readOnly: false` where there is no upper directory */
   override remount(options: { readonly readOnly: boolean }): Promise<void> {
-    if (options.readOnly === false && this.upper === undefined) {
+    if (options?.readOnly === false && this.upper === undefined) {
       return Promise.reject(new OptionError('readOnly', 'true without an upper directory', false));
     }
     return super.remount(options);
@@ -192,6 +200,26 @@ export class OverlayMount extends Mount {
     if (now && now.dev === this.#upper?.dev && now.ino === this.#upper.ino) return;
     throw new TscontainError('ERR_LAYER_CHANGED', `${this.upper} is not the directory that it was`, {
       path: this.upper,
+    });
+  }
+}
+
+/**
+ * The kernel makes an overlay read-only, and says so in its log alone, where it cannot make a directory in `work`
+ * (ovl_make_workdir): what was asked for is something else.
+ */
+function expectWritable(made: readonly Descriptor[], { upper, work }: { upper: string; work: string }): void {
+  try {
+    for (const { number } of made) accessSync(`/proc/self/fd/${number}`, constants.W_OK);
+  } catch (cause) {
+    // Whether this user may write is another question than whether anyone can.
+    if (!(cause instanceof Error && 'code' in cause && cause.code === 'EROFS')) return;
+    for (const descriptor of made) descriptor.close();
+    throw new PermissionError(`the overlay over ${upper} would be read-only: nothing can be made in ${work}`, {
+      errno: 'EROFS',
+      path: work,
+      hint: 'work and upper must be writable by the user that mounts; in a user namespace, by the user that its root is outside',
+      cause,
     });
   }
 }
