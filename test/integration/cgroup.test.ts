@@ -90,6 +90,23 @@ describe(`a cgroup of a ${layout.kind} host`, () => {
     expect(existsSync(group.path)).toBe(true);
   });
 
+  it('takes what was made on the way with it, whoever else comes and goes there', async () => {
+    const above = name();
+    const one = async (job: string) => {
+      for (let i = 0; i < 10; i++) {
+        await using group = await CgroupV2.create(`${above}/${job}`);
+        expect(group.paths.every((path) => existsSync(path))).toBe(true);
+      }
+    };
+    await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map(one));
+    expect(left()).toEqual([]);
+    // What was made for itself stays until it is removed.
+    await using made = await CgroupV2.create(above);
+    await using _inner = await CgroupV2.create(`${above}/a`);
+    await _inner.remove();
+    expect(made.paths.every((path) => existsSync(path))).toBe(true);
+  });
+
   it('has children of its own', async () => {
     await using group = await CgroupV2.create(name());
     await group.child('one');
@@ -419,6 +436,10 @@ describe('the life of its processes', () => {
     expect((await group.stats()).pressure?.cpu?.some?.totalMs).toBeGreaterThan(50);
     stop();
     await group.kill();
+    await events.close();
+    const descriptors = readdirSync('/proc/self/fd').length;
+    expect(() => events.pressureAbove({ resource: 'cpu', stall: '50ms' })).toThrow('have been closed');
+    expect(readdirSync('/proc/self/fd')).toHaveLength(descriptors);
   });
 });
 
@@ -529,6 +550,14 @@ describe('bad input', () => {
         .replace('settings.nothing', 'settings.nothing'),
     ).toContain(option.replace('settings.', ''));
     expect(left()).toEqual([]);
+  });
+
+  it('is refused as an option of a question', async () => {
+    await using group = await CgroupV2.create(name());
+    for (const options of [null, { recursiv: true }, { recursive: 1 }] as never[]) {
+      await expect(group.processes(options)).rejects.toBeInstanceOf(OptionError);
+    }
+    await expect(CgroupV2.open(name())).rejects.toMatchObject({ errno: 'ENOENT', hint: 'CgroupV2.create makes one' });
   });
 
   it('is refused by methods', async () => {

@@ -4,8 +4,15 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { copyObject, defineSchema, expectKeys, readInteger, readObject } from '../../container/settings/schema.js';
-import { OptionError, PermissionError } from '../../errors.js';
+import {
+  copyObject,
+  defineSchema,
+  expectKeys,
+  readBoolean,
+  readInteger,
+  readObject,
+} from '../../container/settings/schema.js';
+import { PermissionError } from '../../errors.js';
 import type { Descriptor } from '../../launcher/native.js';
 import { type Duration, parseDuration } from '../../units.js';
 import { CgroupController, MemoryController } from './controllers/access.js';
@@ -60,6 +67,7 @@ export interface CgroupEntrance {
 const controllerKeys = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb', 'rdma', 'misc'] as const;
 const schema = defineSchema([...controllerKeys, 'devices', 'unified']);
 const ownSchema = defineSchema(['own']);
+const processesSchema = defineSchema(['recursive']);
 const userSchema = defineSchema(['uid', 'gid']);
 const confirmSchema = defineSchema(['timeout']);
 /** What a delegated user must be able to write, where /sys/kernel/cgroup/delegate cannot say (Linux 4.15). */
@@ -156,8 +164,7 @@ export class CgroupV2 implements AsyncDisposable {
    * only; by a name, in all where it is.
    */
   static async open(path: string, options: { readonly own?: boolean } = {}): Promise<CgroupV2> {
-    const { own = false } = readObject(options, 'options', ownSchema);
-    if (typeof own !== 'boolean') throw new OptionError('options.own', 'true or false', own);
+    const own = readBoolean(readObject(options, 'options', ownSchema).own, 'options.own', false);
     const layout = cgroupLayout();
     const placement =
       typeof path === 'string' && path.startsWith('/')
@@ -249,7 +256,12 @@ export class CgroupV2 implements AsyncDisposable {
   }
 
   /** Processes in it, without those of children unless `recursive`. */
-  async processes({ recursive = false }: { readonly recursive?: boolean } = {}): Promise<number[]> {
+  async processes(options: { readonly recursive?: boolean } = {}): Promise<number[]> {
+    const recursive = readBoolean(
+      readObject(options, 'options', processesSchema).recursive,
+      'options.recursive',
+      false,
+    );
     const [directory] = this.#placement.directories;
     if (!directory) return [];
     return [...new Set(await directory.processes(recursive))];

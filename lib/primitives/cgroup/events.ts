@@ -94,10 +94,16 @@ export class CgroupEvents extends TypedEvents implements AsyncDisposable {
   /**
    * Tells of pressure past a threshold, by a `pressure` event.
    * @returns what ends it
-   * @throws UnsupportedError where this kernel has no pressure files
+   * @throws UnsupportedError where this kernel has no pressure files; TscontainError (`ERR_CLOSED`) once these are closed
    */
   pressureAbove(threshold: PressureThreshold): () => void {
     const { resource, level, stall, window } = readThreshold(threshold);
+    if (this.#closed) {
+      throw new TscontainError('ERR_CLOSED', `the events of ${this.#placement.path} have been closed`, {
+        path: this.#placement.path,
+        hint: 'watch() opens them anew',
+      });
+    }
     const directory = this.#placement.needUnified('watch the pressure of');
     const file = `${resource}.pressure`;
     const { PressureTrigger } = addon();

@@ -73,6 +73,8 @@ function hintOf(errno: string, file: string, value: string | undefined, syscall:
   if (file.endsWith('.pressure') && errno === 'EINVAL') {
     return 'without CAP_SYS_RESOURCE the window is a multiple of 2 s (Linux 6.5)';
   }
+  if (syscall === 'open' && errno === 'ENOENT' && !file.includes('.')) return 'CgroupV2.create makes one';
+  if (file.startsWith('cpuset.') && errno === 'ERANGE') return 'the host has no such processor or memory node';
   if (value !== undefined && errno === 'ENOENT') {
     return 'the kernel is older than this file or built without it, or the controller is not enabled in the parent';
   }

@@ -14,6 +14,15 @@ import type { CgroupLayout, Controller, Hierarchy } from './layout.js';
 /** How often, and how many milliseconds apart, removal is tried while the kernel still takes processes out. */
 const removeTries = 50;
 const removePause = 10;
+/** How often a cgroup is made while what is above it comes and goes. */
+const makeTries = 20;
+
+/** A directory by its parent's path, its hierarchy's version and its name. */
+interface OnTheWay {
+  readonly path: string;
+  readonly version: 1 | 2;
+  readonly name: string;
+}
 
 /** The directories of one cgroup. */
 export class Placement {
@@ -21,8 +30,10 @@ export class Placement {
   /** By index into `layout.hierarchies`, ascending: the v2 tree is first. */
   readonly #directories: ReadonlyMap<number, CgroupDirectory>;
 
-  /** What was made on the way to it, outermost first. */
-  #above: readonly { readonly path: string; readonly version: 1 | 2; readonly name: string }[] = [];
+  /** Directories that were made on the way to cgroups, and for nothing else: they go with the last one in them. */
+  static readonly #onTheWay = new Set<string>();
+  /** The directories between the base and it, outermost first. */
+  #above: readonly OnTheWay[] = [];
 
   private constructor(layout: CgroupLayout, directories: ReadonlyMap<number, CgroupDirectory>) {
     this.layout = layout;
@@ -35,12 +46,29 @@ export class Placement {
     components: readonly string[],
     needed: ReadonlySet<Controller>,
   ): Promise<Placement> {
-    const base = await openBase(layout, needed);
-    return Placement.#descend(base, components, needed);
+    return Placement.#unlessRemoved(components, async () => {
+      const base = await openBase(layout, needed);
+      return Placement.#descend(base, components, needed);
+    });
+  }
+
+  /** Once more, where a directory on the way was removed meanwhile, as it is with the last cgroup in it. */
+  static async #unlessRemoved(components: readonly string[], make: () => Promise<Placement>): Promise<Placement> {
+    for (let left = components.length > 1 ? makeTries : 1; ; left--) {
+      try {
+        return await make();
+      } catch (error) {
+        if (left <= 1 || !['ENOENT', 'ENODEV'].includes(errnoOf(error) ?? '')) throw error;
+      }
+    }
   }
 
   /** Makes a child of this cgroup. */
   makeChild(components: readonly string[], needed: ReadonlySet<Controller>): Promise<Placement> {
+    return Placement.#unlessRemoved(components, () => this.#makeChild(components, needed));
+  }
+
+  async #makeChild(components: readonly string[], needed: ReadonlySet<Controller>): Promise<Placement> {
     const copies = [...this.#directories].map(
       ([index, { path, version }]) => [index, CgroupDirectory.open(path, version)] as const,
     );
@@ -57,6 +85,7 @@ export class Placement {
     needed: ReadonlySet<Controller>,
   ): Promise<Placement> {
     const made: { parent: CgroupDirectory; name: string }[] = [];
+    const above: OnTheWay[] = [];
     const passed: Placement[] = [start];
     try {
       let current = start;
@@ -66,8 +95,13 @@ export class Placement {
         const next = new Placement(start.layout, children);
         passed.push(next);
         for (const [index, parent] of current.#directories) {
-          if (await parent.makeChild(name)) made.push({ parent, name });
-          else if (depth === components.length - 1) {
+          const { path, version } = parent;
+          const isLast = depth === components.length - 1;
+          if (!isLast) above.push({ path, version, name });
+          if (await parent.makeChild(name)) {
+            made.push({ parent, name });
+            if (!isLast) Placement.#onTheWay.add(`${path}/${name}`);
+          } else if (isLast) {
             throw new TscontainError('ERR_EXISTS', `cannot make the cgroup ${parent.path}/${name}: it exists`, {
               path: `${parent.path}/${name}`,
               hint: 'open it, or remove it first',
@@ -78,13 +112,12 @@ export class Placement {
         await next.#fillCpuset();
         current = next;
       }
-      current.#above = made.flatMap(({ parent: { path, version }, name }) =>
-        current.directories.some((one) => one.path === `${path}/${name}`) ? [] : [{ path, version, name }],
-      );
+      current.#above = above;
       await Promise.all(passed.slice(0, -1).map((placement) => placement.close()));
       return current;
     } catch (error) {
       for (const { parent, name } of made.reverse()) await parent.removeChild(name).catch(() => false);
+      await Placement.#removeEmpty(above).catch(() => {});
       await Promise.all(passed.map((placement) => placement.close()));
       throw error;
     }
@@ -275,18 +308,22 @@ export class Placement {
         await parent.close();
       }
     }
-    await this.#removeAbove();
+    await Placement.#removeEmpty(this.#above);
   }
 
-  /** What was made on the way goes too, unless something else is in it by now. */
-  async #removeAbove(): Promise<void> {
-    for (const { path, version, name } of this.#above.slice().reverse()) {
+  /** What was made on the way goes with the last cgroup in it. */
+  static async #removeEmpty(above: readonly OnTheWay[]): Promise<void> {
+    for (const { path, version, name } of above.toReversed()) {
+      const directory = `${path}/${name}`;
+      if (!Placement.#onTheWay.has(directory)) continue;
       try {
         const parent = CgroupDirectory.open(path, version);
         await parent.removeChild(name).finally(() => parent.close());
       } catch (error) {
-        if (errnoOf(error) !== 'EBUSY' && errnoOf(error) !== 'ENOENT') throw error;
+        if (errnoOf(error) === 'EBUSY') continue;
+        if (errnoOf(error) !== 'ENOENT') throw error;
       }
+      Placement.#onTheWay.delete(directory);
     }
   }
 
