@@ -3,7 +3,7 @@
 import type { Argv } from '../../container/options.js';
 import type { ContainerProcess } from '../../container/process.js';
 import { readHostPath } from '../../container/settings/paths.js';
-import { defineSchema, readObject } from '../../container/settings/schema.js';
+import { copyObject, defineSchema, readObject } from '../../container/settings/schema.js';
 import { errnoName, OptionError, PermissionError, TscontainError, UnsupportedError } from '../../errors.js';
 import { Agent } from '../../launcher/agent.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
@@ -149,6 +149,7 @@ export class Namespace implements AsyncDisposable {
 
   /** Whether both hold the same kinds, and the same namespace of each. */
   equals(other: Namespace): boolean {
+    if (!(other instanceof Namespace)) throw new OptionError('other', 'a Namespace', other);
     const identity = (namespace: Namespace, kind: NamespaceKind) =>
       addon().namespaceFacts(namespace.descriptor(kind)).join();
     const { kinds } = this;
@@ -225,7 +226,7 @@ export class Namespace implements AsyncDisposable {
    * @throws OptionError at once, for options that are wrong
    */
   spawn(argv: Argv, options: SpawnOptions = {}): ContainerProcess {
-    const { namespaces = [] } = options;
+    const { namespaces = [] } = copyObject(options, '') as SpawnOptions;
     const others = namespaces instanceof Namespace ? [namespaces] : namespaces;
     return spawn(argv, { ...options, namespaces: Array.isArray(others) ? [this, ...others] : others });
   }
@@ -322,6 +323,11 @@ function failure(error: unknown, doing: string, path?: string): unknown {
       return new TscontainError('ERR_NAMESPACE', message, {
         ...details,
         hint: 'a mount namespace is only pinned on a private mount, outside of itself',
+      });
+    case 'EEXIST':
+      return new TscontainError('ERR_NAMESPACE', message, {
+        ...details,
+        hint: 'the file for a pin is made, and nothing that is there is replaced; unpin it where it is an old pin',
       });
     case 'ENOENT':
     case 'ESRCH':

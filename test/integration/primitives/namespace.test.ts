@@ -185,6 +185,13 @@ describe('open', () => {
     }
   });
 
+  it('is compared with namespaces only', () => {
+    for (const other of [{}, undefined, 'net'] as never[]) {
+      expect(() => Namespace.current('net').equals(other)).toThrow(OptionError);
+    }
+    expect(() => Namespace.current('net').spawn(['true'], null as never)).toThrow(OptionError);
+  });
+
   it('is refused once it is closed', async () => {
     const here = Namespace.current('net');
     await here.close();
