@@ -14,7 +14,7 @@ import {
   UnsupportedError,
 } from '../../lib/index.js';
 import { readRlimits, resourceNames } from '../../lib/primitives/rlimits.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsPrograms, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -214,6 +214,7 @@ describe('capability sets', () => {
     );
 
   it('of an exec are exactly those that were asked for, as getpcaps(8) sees them', async (context) => {
+    needsPrograms(context, 'getpcaps');
     needsRoot(context);
     await using box = await Container.create();
     const { process, pid } = await sleeper(box, {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Capabilities, IdMap, OptionError, TscontainError } from '../../lib/index.js';
 import { setXattr } from '../../lib/primitives/xattr.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsPrograms, needsRoot, needsSetuid } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -19,7 +19,8 @@ function tool(...argv: [string, ...string[]]): string {
 }
 
 describe('capabilities', () => {
-  it('have the names that capsh(1) decodes from their mask', () => {
+  it('have the names that capsh(1) decodes from their mask', (context) => {
+    needsPrograms(context, 'capsh');
     let state = 99n;
     for (let i = 0; i < 25; i++) {
       state = (state * 6_364_136_223_846_793_005n + 1_442_695_040_888_963_407n) % (1n << 64n);
@@ -31,6 +32,7 @@ describe('capabilities', () => {
   });
 
   it('of a process are the five sets that it was started with', async (context) => {
+    needsPrograms(context, 'capsh');
     needsRoot(context);
     const own = Capabilities.ofProcess('self');
     expect(own.effective.isSubsetOf(own.permitted)).toBe(true);
@@ -58,6 +60,7 @@ describe('capabilities of a file', () => {
   };
 
   it('that setcap(8) wrote are read, and the other way round', (context) => {
+    needsPrograms(context, 'setcap', 'getcap');
     needsRoot(context);
     const theirs = file('theirs');
     expect(Capabilities.ofFile(theirs)).toBeUndefined();
@@ -78,6 +81,7 @@ describe('capabilities of a file', () => {
   });
 
   it('of one user namespace name its root', (context) => {
+    needsPrograms(context, 'setcap', 'getcap');
     needsRoot(context);
     const path = file('namespaced');
     Capabilities.setFile(path, { permitted: ['CHOWN'], rootId: 100_000 });
@@ -88,6 +92,7 @@ describe('capabilities of a file', () => {
   });
 
   it('are what an ordinary user has who executes it', (context) => {
+    needsSetuid(context, directory);
     needsRoot(context);
     const program = `${directory}/chown`;
     execFileSync('chmod', ['755', directory]);

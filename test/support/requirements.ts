@@ -1,6 +1,6 @@
 /** What a test needs of the host. One that lacks it is skipped, and says why. */
 
-import { statfsSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, statfsSync } from 'node:fs';
 import type { TestContext } from 'vitest';
 import { AppArmor, Landlock } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
@@ -36,4 +36,22 @@ export function needsLandlock(context: TestContext, abi: number): void {
 export function needsAppArmor(context: TestContext): void {
   context.skip(!AppArmor.enabled(), 'this kernel has no AppArmor');
   needsRoot(context);
+}
+
+/** Skip unless the programs are installed. */
+export function needsPrograms(context: TestContext, ...names: string[]): void {
+  const directories = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'];
+  const missing = names.filter((name) => !directories.some((directory) => existsSync(`${directory}/${name}`)));
+  context.skip(missing.length > 0, `not installed: ${missing.join(', ')}`);
+}
+
+/** Skip where what is executed below the directory gets no capabilities from its file. */
+export function needsSetuid(context: TestContext, directory: string): void {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => ({ at: line.split(' ')[4] ?? '', options: (line.split(' ')[5] ?? '').split(',') }))
+    .filter(({ at }) => at === '/' || `${realpathSync(directory)}/`.startsWith(`${at}/`));
+  const mount = mounts.reduce((longest, next) => (next.at.length >= longest.at.length ? next : longest));
+  context.skip(mount.options.includes('nosuid'), `${mount.at} is mounted nosuid`);
 }
