@@ -10,7 +10,8 @@ import { addon, type Descriptor } from '../../launcher/native.js';
 import type { Step } from '../../plan/step.js';
 import type { SpawnOptions } from '../../process/options.js';
 import { spawn } from '../../process/spawn.js';
-import { kindFlag, kindOfFlag, type NamespaceKind, namespaceKinds, readKind } from './kind.js';
+import { expectKernelKinds, kernelKinds } from './kernel.js';
+import { kindFlag, kindOfFlag, type NamespaceKind, readKind } from './kind.js';
 import { listNamespaces, type NamespaceEntry } from './list.js';
 import { type NamespaceOptions, readKinds, readNamespaceSettings } from './settings.js';
 
@@ -80,6 +81,7 @@ export class Namespace implements AsyncDisposable {
    */
   static open(kind: NamespaceKind, from: number | string | { readonly fd: number }): Namespace {
     const wanted = readKind(kind, 'kind');
+    expectKernelKinds([wanted]);
     const path = pathOf(wanted, from);
     const descriptor = attempt(() => addon().openNamespace(path), `opening the ${wanted} namespace ${path}`, path);
     const found = kindOfFlag(addon().namespaceFacts(descriptor)[0]);
@@ -91,10 +93,15 @@ export class Namespace implements AsyncDisposable {
     });
   }
 
-  /** The namespaces of this thread; of these kinds, or of all eight. */
-  static current(kinds: NamespaceKind | readonly NamespaceKind[] = namespaceKinds): Namespace {
+  /**
+   * The namespaces of this thread; of these kinds, or of all that the kernel has.
+   * @throws OptionError, UnsupportedError for a kind that this kernel was built without
+   */
+  static current(kinds?: NamespaceKind | readonly NamespaceKind[]): Namespace {
+    const wanted = kinds === undefined ? kernelKinds() : readKinds(kinds, 'kinds');
+    expectKernelKinds(wanted);
     const descriptors = new Map<NamespaceKind, Descriptor>();
-    for (const kind of readKinds(kinds, 'kinds')) {
+    for (const kind of wanted) {
       const path = `/proc/thread-self/ns/${kind}`;
       descriptors.set(
         kind,

@@ -4,6 +4,7 @@ import { defineSchema, optionName, readList, readObject } from '../../container/
 import { OptionError } from '../../errors.js';
 import type { TimeOffsets } from '../../launcher/agent-steps.js';
 import { IdMap, type IdMaps, type IdRange } from '../id-map.js';
+import { expectKernelKinds } from './kernel.js';
 import { type NamespaceKind, namespaceKinds, readKind } from './kind.js';
 
 /** Which ids a new user namespace has. */
@@ -48,7 +49,7 @@ export function readKinds(value: unknown, option: string): readonly NamespaceKin
   return kinds;
 }
 
-/** @throws OptionError also where an option is about a kind that is not made */
+/** @throws OptionError also where an option is about a kind that is not made; UnsupportedError for a kind the kernel lacks */
 export function readNamespaceSettings(
   create: readonly NamespaceKind[],
   fields: { readonly idMap?: unknown; readonly timeOffsets?: unknown },
@@ -59,11 +60,13 @@ export function readNamespaceSettings(
   };
   if (idMap !== undefined) expectKind('user', 'idMap', idMap);
   if (timeOffsets !== undefined) expectKind('time', 'timeOffsets', timeOffsets);
-  return {
+  const settings = {
     create,
     ...(idMap === undefined ? {} : { ids: readIdMap(idMap, 'idMap') }),
     ...(timeOffsets === undefined ? {} : { timeOffsets: readOffsets(timeOffsets, 'timeOffsets') }),
   };
+  expectKernelKinds(create);
+  return settings;
 }
 
 function readIdMap(value: unknown, option: string): 'range' | 'single' | IdMaps {

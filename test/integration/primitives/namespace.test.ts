@@ -25,7 +25,7 @@ import {
   TscontainError,
   UnsupportedError,
 } from '../../../lib/index.js';
-import { namespaceKinds } from '../../../lib/primitives/namespace/kind.js';
+import { namespaceKinds as allKinds } from '../../../lib/primitives/namespace/kind.js';
 import { needsRoot } from '../../support/requirements.js';
 import { checkResidue, expectNoResidue, takeResidue } from '../../support/residue.js';
 
@@ -34,6 +34,8 @@ checkResidue();
 const directory = mkdtempSync(process.geteuid?.() === 0 ? '/run/tscontain-test-' : `${tmpdir()}/tscontain-test-`);
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
+/** Those that this kernel was built with. */
+const namespaceKinds = allKinds.filter((kind) => existsSync(`/proc/self/ns/${kind}`));
 const own = (kind: NamespaceKind) => Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/self/ns/${kind}`))?.[1]);
 const inodes = () => Object.fromEntries(namespaceKinds.map((kind) => [kind, own(kind)]));
 const caught = async (action: () => unknown) => {
@@ -45,7 +47,7 @@ const caught = async (action: () => unknown) => {
 };
 
 describe('current', () => {
-  it('has all eight kinds, with the inodes that /proc shows', async () => {
+  it('has all the kinds that the kernel has, with the inodes that /proc shows', async () => {
     await using here = Namespace.current();
     expect([...here.kinds].sort()).toEqual([...namespaceKinds]);
     for (const kind of here.kinds) expect(here.inode(kind), kind).toBe(own(kind));
@@ -56,6 +58,17 @@ describe('current', () => {
     expect(here.equals(net)).toBe(false);
     expect(() => here.inode()).toThrow(OptionError);
     expect(() => net.inode('uts')).toThrow(OptionError);
+  });
+});
+
+describe('a kind that the kernel was built without', () => {
+  it('is named, before anything starts', async (context) => {
+    const missing = allKinds.find((kind) => !namespaceKinds.includes(kind));
+    if (missing === undefined) return context.skip('this kernel has all of them');
+    const expected = { code: 'ERR_UNSUPPORTED', message: expect.stringContaining(`no ${missing} namespaces`) };
+    expect(await caught(() => Namespace.create(missing))).toMatchObject(expected);
+    expect(await caught(() => Namespace.current(missing))).toMatchObject(expected);
+    expect(await caught(() => Namespace.open(missing, process.pid))).toMatchObject(expected);
   });
 });
 
@@ -139,6 +152,7 @@ describe('create', () => {
 
   it('says which clock cannot be set, and leaves nothing', async (context) => {
     needsRoot(context);
+    context.skip(!namespaceKinds.includes('time'), 'this kernel has no time namespaces');
     const before = takeResidue();
     const error = await caught(() => Namespace.create('time', { timeOffsets: { boottime: -1e15 } }));
     expect(error).toBeInstanceOf(TscontainError);
