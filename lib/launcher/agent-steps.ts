@@ -65,6 +65,8 @@ export function enteringSteps(
     const descriptor = join.get(kind);
     if (!descriptor) continue;
     const position = descriptors.push(descriptor) - 1;
+    // They are the host's, and a user namespace may forbid to give them up (user_namespaces(7), /proc/<pid>/setgroups).
+    if (kind === 'user' && isRoot()) steps.push({ kind: 'setGroups', groups: [] });
     steps.push({ kind: 'setns', namespace: String(position), flags: kindFlag[kind] });
   }
   if (created.includes('time')) steps.push(...agentClocks(options.timeOffsets));

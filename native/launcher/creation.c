@@ -89,7 +89,7 @@ static long clone_init(struct creation* creation) {
       .ntasks = ntasks,
       .agent = c->agent,
       // The files that a process writes about itself in /proc are root's while it is hidden. An ordinary user's agent
-      // needs them, and has nothing that this user has not.
+      // needs them while it makes and enters its namespaces; it hides after that.
       .hidden = !c->agent || sys(geteuid) == 0,
   };
   struct clone_args args = {.flags = c->clone_flags, .exit_signal = SIGCHLD};

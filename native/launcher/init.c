@@ -58,6 +58,12 @@ static void report_failure(u16 op, u64 exec, long error) {
   send_record(container, op, 4, ints, 1, &text, 0, 0);
 }
 
+// An ordinary user's agent is not hidden from the start (launcher/creation.c). It is when anything can be in the same
+// namespaces as it or its child: a process of a namespace that it has entered, or a program of its own.
+static void hide(void) {
+  sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 // ---- start
 // -----------------------------------------------------------------------------------------------------------
 
@@ -87,7 +93,7 @@ static void receive_plan(long joined) {
     }
     if ((start || prepare) && rc >= 0) {
       if (hidden) // the id maps are written: from here on nothing may look in
-        sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+        hide();
       rc = run_steps(&context, &r->blobs[0]);
       failure.step += done;
       done += count_steps(&r->blobs[0]);
@@ -173,6 +179,8 @@ static __attribute__((noinline)) long start_child(const struct request* request)
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = (u64)request->cgroup;
   }
+  if (agent)
+    hide();
   long pid = sys(clone3, &args, sizeof args);
   if (pid == 0)
     run_child(request->steps);
@@ -288,6 +296,7 @@ static void on_run(struct message* message) {
     set_slot(&context, (u64)i, message->fds[i]);
   message->nfds = 0;
   long rc = run_steps(&context, &r->blobs[0]);
+  hide();
   for (int i = 1; i < r->nints && rc >= 0; i++) {
     int fd = r->ints[i] < SLOT_NULL ? context.slots[r->ints[i]] : -1;
     if (fd < 0) {

@@ -62,6 +62,70 @@ answer([fd for fd in range(3, 4096) if valid(fd)])`;
     delete process.env.SENTINEL;
   });
 
+  it('C2: what is in the namespaces that an ordinary user’s program enters cannot look into what becomes it', async () => {
+    const watch = `
+import json, os, signal
+readable = set()
+os.set_blocking(0, False)
+print('ready', flush=True)
+while True:
+    try:
+        if os.read(0, 1) == b'': break
+    except BlockingIOError: pass
+    try: os.kill(-1, signal.SIGSTOP)
+    except OSError: pass
+    for pid in os.listdir('/proc'):
+        if not pid.isdigit() or int(pid) == os.getpid(): continue
+        try:
+            os.close(os.open('/proc/%s/mem' % pid, os.O_RDWR))
+            readable.add(os.readlink('/proc/%s/exe' % pid))
+        except OSError: pass
+    try: os.kill(-1, signal.SIGCONT)
+    except OSError: pass
+print(json.dumps(sorted(readable)))`;
+    const code = `
+import { spawn as start } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+lib.Namespace.current('net'); // loaded, so that it need not lie where this user may read
+process.chdir('/');
+if (process.getuid() === 0) process.setgroups([]), process.setgid(65534), process.setuid(65534);
+const flags = ['--user', '--map-root-user', '--pid', '--fork', '--mount', '--mount-proc', '--kill-child'];
+const outer = start('unshare', [...flags, 'python3', '-c', ${JSON.stringify(watch)}], { stdio: ['pipe', 'pipe', 'inherit'] });
+let said = '';
+const ready = new Promise((resolve) => outer.stdout.on('data', (bytes) => { said += bytes; resolve(); }));
+await ready;
+const watcher = Number(readFileSync('/proc/' + outer.pid + '/task/' + outer.pid + '/children', 'utf8'));
+const namespaces = ['user', 'pid', 'mnt'].map((kind) => lib.Namespace.open(kind, watcher));
+const control = lib.spawn(['sleep', '60'], { namespaces });
+for (let i = 0; i < 20; i++) await lib.spawn(['true'], { namespaces });
+const closed = new Promise((resolve) => outer.on('close', resolve));
+outer.stdin.end();
+await closed;
+console.log(said);
+process.exit(0);`;
+    const text = await runFresh(code);
+    const readable = JSON.parse(text.split('\n')[1] ?? '') as string[];
+    expect(readable.filter((exe) => exe.endsWith('/sleep'))).toHaveLength(1);
+    expect(readable.filter((exe) => exe.includes('memfd'))).toEqual([]);
+  });
+
+  it('E1: root’s groups stay behind when a program enters a user namespace that has setgroups switched off', async (context) => {
+    needsRoot(context);
+    const code = `
+import { spawn as start } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+process.setgroups([0, 4242]);
+const as = ['--reuid=65534', '--regid=65534', '--clear-groups', 'unshare', '--user', '--map-root-user'];
+const other = start('setpriv', [...as, 'sh', '-c', 'echo ready; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
+await new Promise((resolve) => other.stdout.once('data', resolve));
+const namespaces = lib.Namespace.open('user', other.pid);
+const groups = async (options) => (await lib.spawn(['grep', '^Groups', '/proc/self/status'], options)).stdout.trim();
+console.log(JSON.stringify([readFileSync('/proc/' + other.pid + '/setgroups', 'utf8'), await groups({ namespaces }), await groups({})]));
+other.kill();
+process.exit(0);`;
+    expect(JSON.parse(await runFresh(code))).toEqual(['deny\n', 'Groups:', 'Groups:\t0 4242']);
+  });
+
   it('C8: a program of spawn takes over neither signals nor a mask', async () => {
     const prefix = ['env', '--ignore-signal=TERM', '--block-signal=USR1'];
     const probe = ['sh', '-c', 'grep -E "^Sig(Blk|Ign)" /proc/self/status; umask'] as const;
