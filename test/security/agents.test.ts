@@ -206,7 +206,9 @@ const told = await new Promise((resolve, reject) => {
 console.log(JSON.stringify([told, ended]));
 witness.kill();
 process.exit(0);`;
-    const text = await runFresh(code, {}, ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child']);
+    // Its pid 1 stays until the launcher has cleaned up.
+    const first = ['sh', '-c', '"$@"; while pgrep -x tscontain >/dev/null; do sleep 0.05; done', 'sh'];
+    const text = await runFresh(code, {}, ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...first]);
     expect(JSON.parse(text)).toEqual(['oom', false]);
   });
 });
