@@ -166,8 +166,10 @@ export class Capabilities implements Iterable<Capability> {
     try {
       status = readFileSync(path, 'utf8');
     } catch (cause) {
-      throw new TscontainError('ERR_CAPABILITIES', `the capabilities in ${path} could not be read`, {
+      const { code } = cause as NodeJS.ErrnoException;
+      throw new TscontainError('ERR_CAPABILITIES', `the capabilities in ${path} could not be read: ${code}`, {
         path,
+        errno: code,
         hint: 'there is no such process, or /proc is not mounted',
         cause,
       });

@@ -1,5 +1,6 @@
 /** Options of {@link spawn}, checked; what must be held until the program is started is opened here. */
 
+import { statfsSync } from 'node:fs';
 import { type ExecSettings, execKeys, readExec } from '../container/settings/exec.js';
 import { readHostPath } from '../container/settings/paths.js';
 import { defineSchema, readList, readObject } from '../container/settings/schema.js';
@@ -84,6 +85,8 @@ function copyDescriptors(namespaces: ReadonlyMap<NamespaceKind, Descriptor>): Re
   return new Map([...namespaces].map(([kind, descriptor]) => [kind, copy(descriptor)]));
 }
 
+/** CGROUP2_SUPER_MAGIC. */
+const cgroup2 = 0x63677270;
 const nowhere: CgroupEntrance = { unified: undefined, tasks: [] };
 
 /**
@@ -107,8 +110,9 @@ function openCgroup(value: unknown, option: string): CgroupEntrance {
   const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
   if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
   const directory = readHostPath(path, `${option}.path`);
+  let opened: Descriptor;
   try {
-    return { unified: addon().openPath(Buffer.from(directory), true), tasks: [] };
+    opened = addon().openPath(Buffer.from(directory), true);
   } catch (cause) {
     const errno = errnoName(Number((cause as { errno?: unknown }).errno));
     throw new TscontainError('ERR_CGROUP', `the cgroup ${directory} could not be opened: ${errno}`, {
@@ -118,4 +122,7 @@ function openCgroup(value: unknown, option: string): CgroupEntrance {
       cause,
     });
   }
+  if (statfsSync(`/proc/self/fd/${opened.number}`).type === cgroup2) return { unified: opened, tasks: [] };
+  opened.close();
+  throw new OptionError(`${option}.path`, 'a directory of cgroup v2', directory);
 }

@@ -13,7 +13,7 @@ const telling: Readonly<Record<string, RegExp>> = {
   cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
   'id-map': /^nested +0 \d+ 10 /m,
   landlock: /^write nowhere +.*Permission denied$/m,
-  namespace: /^interfaces up +none /m,
+  namespace: /^host name +inside /m,
   overlay: /^idmapped +motd belongs to 1000 /m,
   seccomp: /^uname +Node /m,
   'time-and-sysctl': /^up for +36\d\.\d+ days /m,

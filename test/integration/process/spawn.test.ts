@@ -136,7 +136,6 @@ describe('a program on the host', () => {
     } finally {
       rmdirSync(path);
     }
-    await expect(sh('true', { cgroup: { path: directory } })).rejects.toMatchObject({ errno: 'EBADF' });
   });
 });
 
@@ -353,6 +352,7 @@ describe('bad input', () => {
       { shell: true },
       { stdio: 'inherit' },
       { cgroup: '/sys/fs/cgroup' },
+      { cgroup: { path: '/tmp' } },
       { seccomp: 'none' },
       { rlimits: { nofile: Number.NaN } },
       { timeout: 0 },
