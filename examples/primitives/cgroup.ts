@@ -3,19 +3,9 @@
  * group, lets its limits bite, and reads the kernel's counters, whichever version of cgroups each of them comes from.
  */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
-import { CgroupV2 } from 'tscontain';
+import { CgroupV2, spawn } from 'tscontain';
 import { example, show } from '../show.js';
-
-/** A shell that waits for a line before it begins, so that it does nothing outside of the group. */
-async function start(group: CgroupV2, script: string) {
-  const shell = spawn('sh', ['-c', `read -r go; ${script}`], { stdio: ['pipe', 'pipe', 'ignore'] });
-  await group.attach(shell.pid ?? 0);
-  shell.stdin.end('go\n');
-  return shell;
-}
 
 await example(async () => {
   const { kind, hierarchies } = CgroupV2.layout();
@@ -28,8 +18,7 @@ await example(async () => {
   // Memory: the kernel ends what goes beyond, and tells of it.
   await using events = await group.watch();
   events.on('memory', ({ name }) => show('event', `memory ${name}`));
-  const hog = await start(group, 'exec tail /dev/zero');
-  const [, signal] = await once(hog, 'exit');
+  const { signal } = await spawn(['tail', '/dev/zero'], { cgroup: group });
   const { peak, oomKills } = (await group.stats()).memory;
   show(
     'memory',
@@ -38,13 +27,17 @@ await example(async () => {
   );
 
   // Processes: fork fails.
-  const forks = await start(group, 'for i in 1 2 3 4 5 6 7 8 9; do sleep 2 & echo started; done; kill $(jobs -p)');
-  let started = 0;
-  for await (const chunk of forks.stdout) started += String(chunk).split('started').length - 1;
-  show('pids', `${started} of 9 forks`, `with the shell itself, ${(await group.stats()).pids.peak} at once`);
+  const script = 'for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & echo started; done';
+  const { stdout } = await spawn(['sh', '-c', script], { cgroup: group });
+  const started = stdout.split('started').length - 1;
+  show(
+    'pids',
+    `${started} of 9 forks`,
+    `${(await group.stats()).pids.peak} at once, the shell and what started it among them`,
+  );
 
   // Processor time: a busy loop gets a fifth of a processor.
-  const busy = await start(group, 'while :; do :; done');
+  const busy = spawn(['sh', '-c', 'while :; do :; done'], { cgroup: group });
   const used = async () => (await group.stats()).cpu.usageMs;
   const [begin] = [await used(), await wait(1000)];
   show('cpu', `${((await used()) - begin).toFixed(0)} ms in a second`, 'which cpu.max has as 0.2');
@@ -53,6 +46,6 @@ await example(async () => {
   await group.freeze();
   const [stopped] = [await used(), await wait(200)];
   show('frozen', `${((await used()) - stopped).toFixed(1)} ms in the next 200`);
-  const [[, ended]] = await Promise.all([once(busy, 'exit'), group.kill()]);
-  show('killed', `the busy loop by ${ended}`, `${(await group.processes()).length} processes left`);
+  await group.kill();
+  show('killed', `the busy loop by ${(await busy).signal}`, `${(await group.processes()).length} processes left`);
 });
