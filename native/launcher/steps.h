@@ -62,5 +62,10 @@ long set_slot(struct plan_context* context, u64 slot, long fd);
 // The kernel's own words about what was refused to a configuration context (fsopen(2)).
 void explain_configuration(struct plan_context* context, int fd);
 void explain(struct plan_context* context, u32 detail, const char* text);
+// procfs.c. The private procfs, or the one at /proc where there is none; -ENODEV where that is something else.
+long open_procfs(const struct plan_context* context);
+// A file of this very process, by the number that this procfs knows it by, on this very mount, following no link;
+// -ENODEV where it is of a pid namespace that does not know this process. `name` starts with a slash.
+long open_own_file(int proc, const char* name, u64 flags);
 // After a child was started: its rulesets are not this process's.
 void forget_rulesets(struct plan_context* context);

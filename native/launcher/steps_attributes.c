@@ -1,7 +1,6 @@
 // Steps that give a process its attributes: limits, scheduling, personality, its score for the out-of-memory killer.
 // Each reads back what the kernel made of it.
 #include "steps.h"
-#include <linux/openat2.h>
 
 enum { READ_PERSONALITY = 0xffffffff, IOPRIO_WHO_PROCESS = 1, MAX_PROCESSOR_BYTES = 1024, SCHED_IDLE = 5 };
 
@@ -136,23 +135,17 @@ i64 lend_oom_score(const struct blob* steps, int fd) {
   return before;
 }
 
-// ints: value. Init's child has it already; a process that may, gives it to itself. Read back through the private
-// procfs where there is one, else through /proc, in either case on one mount and following no link (security B1).
+// ints: value. Init's child has it already; a process that may, gives it to itself. Read back from its own file.
 long step_oom_score_adjust(struct plan_context* context, const struct record* step) {
-  char path[64], text[24];
-  int proc = context->slots[SLOT_PROC];
-  long opened = proc >= 0 ? -1 : sys(openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-  if (proc < 0 && opened < 0)
-    return opened;
-  size_t n = number_append(path, sizeof path, 0, (u64)sys(getpid));
-  text_append(path, sizeof path, n, "/oom_score_adj");
-  const u64 resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  int root = proc >= 0 ? proc : (int)opened;
+  char text[24];
+  long proc = open_procfs(context);
+  if (proc < 0)
+    return proc;
   i64 wanted = (i64)step->ints[0];
-  long fd = open_beneath(root, path, O_CLOEXEC, 0, resolve);
+  long fd = open_own_file((int)proc, "/oom_score_adj", O_CLOEXEC);
   long rc = fd < 0 ? fd : 0;
   if (fd >= 0 && read_oom_score((int)fd) != wanted) {
-    long writable = open_beneath(root, path, O_RDWR | O_CLOEXEC, 0, resolve);
+    long writable = open_own_file((int)proc, "/oom_score_adj", O_RDWR);
     rc = writable < 0 ? writable : sys(write, writable, text, signed_number(text, wanted));
     if (rc >= 0 && read_oom_score((int)fd) != wanted)
       rc = not_applied(context, "oom_score_adj");
@@ -161,7 +154,6 @@ long step_oom_score_adjust(struct plan_context* context, const struct record* st
   }
   if (fd >= 0)
     sys(close, fd);
-  if (opened >= 0)
-    sys(close, opened);
+  sys(close, proc);
   return rc < 0 ? rc : 0;
 }

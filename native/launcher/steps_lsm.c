@@ -13,7 +13,6 @@ enum { RULE_PATH_BENEATH = 1, RULE_NET_PORT = 2 };
 enum { PATH_OPTIONAL = 1, PATH_EXACT = 2 };
 // The rights that mean something on a file that is no directory; the kernel refuses any other there.
 enum { FILE_RIGHTS = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15 }; // execute, write, read, truncate, ioctl_dev
-enum { PROC_SUPER_MAGIC = 0x9fa0, PROC_ROOT_INO = 1 };
 enum { MODULE_APPARMOR = 0, MODULE_SELINUX = 1, LABEL_CAP = 1024 };
 
 // ints: dst, handled rights of files, of the network, scopes. What is zero may be longer than an older kernel's
@@ -79,38 +78,6 @@ void forget_rulesets(struct plan_context* context) {
     context->slots[slot] = -1;
 }
 
-// Whether a descriptor is the root of a procfs, and not of something that was mounted in its place (security B1).
-static bool is_procfs(int fd) {
-  u64 facts[32]; // struct statfs, whose first field is the type
-  struct stat_facts root;
-  return sys(fstatfs, fd, facts) == 0 && facts[0] == PROC_SUPER_MAGIC && stat_of(fd, "", AT_EMPTY_PATH, &root) == 0 &&
-         root.ino == PROC_ROOT_INO;
-}
-
-// The private procfs, or the one at /proc where there is none.
-static long open_procfs(const struct plan_context* context) {
-  int kept = context->slots[SLOT_PROC];
-  long fd = kept >= 0 ? open_beneath(kept, ".", O_PATH | O_DIRECTORY, 0, RESOLVE_BENEATH)
-                      : open_beneath(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
-  if (fd >= 0 && !is_procfs((int)fd)) {
-    sys(close, fd);
-    return -ENODEV;
-  }
-  return fd;
-}
-
-// A file of this very process, by the number that this procfs knows it by, on this very mount, following no link.
-static long open_attribute(int proc, const char* name) {
-  char path[64];
-  long n = sys(readlinkat, proc, "self", path, 16);
-  if (n <= 0 || n >= 16)
-    return -ENODEV; // a procfs of another pid namespace, which does not know this process
-  path[n] = 0;
-  text_append(path, sizeof path, (size_t)n, name);
-  return open_beneath(proc, path, O_RDWR, 0,
-                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
-}
-
 // What is read back starts with the label, but where it is put together of several: the kernel sorts those.
 static bool label_is(const char* now, const char* label) {
   for (const char* at = label; *at; at++)
@@ -136,9 +103,9 @@ long step_label_on_exec(struct plan_context* context, const struct record* step)
     return proc;
   }
   // A file of AppArmor's own since Linux 5.8; the other one is that of the first module which has labels.
-  long fd = apparmor ? open_attribute((int)proc, "/attr/apparmor/exec") : -ENOENT;
+  long fd = apparmor ? open_own_file((int)proc, "/attr/apparmor/exec", O_RDWR) : -ENOENT;
   if (fd == -ENOENT)
-    fd = open_attribute((int)proc, "/attr/exec");
+    fd = open_own_file((int)proc, "/attr/exec", O_RDWR);
   sys(close, proc);
   if (fd < 0) {
     explain(context, DETAIL_BAD_TYPE, fd == -ENODEV ? "procfs" : "attr/exec");

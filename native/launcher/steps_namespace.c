@@ -45,6 +45,10 @@ long step_fork(struct plan_context* context, const struct record* step) {
   sys(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   // It was the parent's file.
   close_fd(&context->slots[SLOT_OOM_SCORE]);
-  set_slot(context, SLOT_OOM_SCORE, sys(openat, AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC, 0));
+  long proc = open_procfs(context);
+  if (proc >= 0) {
+    set_slot(context, SLOT_OOM_SCORE, open_own_file((int)proc, "/oom_score_adj", O_RDWR));
+    sys(close, proc);
+  }
   return 0;
 }

@@ -30,7 +30,29 @@ async function eventually(condition: () => boolean): Promise<void> {
   expect(condition()).toBe(true);
 }
 
+/** Runs a command as pid 1 of a pid namespace does, and stays until the launcher has cleaned up. */
+const untilClean = (before = '') => [
+  'sh',
+  '-c',
+  `${before}"$@"; while pgrep -x tscontain >/dev/null; do sleep 0.05; done`,
+  'sh',
+];
+const inPidNamespace = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
+
 describe('agents', () => {
+  it('B1: a program in a new pid namespace gets its score itself, and not who has its number outside', async (context) => {
+    needsRoot(context);
+    // There, 2 is `sleep`; in the new one it is the program, whose /proc is the one outside.
+    const code = `
+const { readFileSync } = await import('node:fs');
+const argv = ['sh', '-c', 'echo $$; cat /proc/self/oom_score_adj'];
+const { stdout } = await lib.spawn(argv, { namespaces: ['pid'], oomScoreAdj: 500 });
+const of2 = (file) => readFileSync('/proc/2/' + file, 'utf8');
+console.log(JSON.stringify([stdout, of2('oom_score_adj'), of2('comm')]));`;
+    const text = await runFresh(code, {}, [...inPidNamespace, ...untilClean('sleep 60 & ')]);
+    expect(JSON.parse(text)).toEqual(['2\n500\n', '0\n', 'sleep\n']);
+  });
+
   it('C1: a program of spawn has three descriptors and no more', async () => {
     const probe = `
 def valid(fd):
@@ -206,9 +228,7 @@ const told = await new Promise((resolve, reject) => {
 console.log(JSON.stringify([told, ended]));
 witness.kill();
 process.exit(0);`;
-    // Its pid 1 stays until the launcher has cleaned up.
-    const first = ['sh', '-c', '"$@"; while pgrep -x tscontain >/dev/null; do sleep 0.05; done', 'sh'];
-    const text = await runFresh(code, {}, ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...first]);
+    const text = await runFresh(code, {}, [...inPidNamespace, ...untilClean()]);
     expect(JSON.parse(text)).toEqual(['oom', false]);
   });
 });
