@@ -24,6 +24,7 @@ export {
   UnsupportedError,
 } from './errors.js';
 export type { TimeOffsets } from './launcher/agent-steps.js';
+export type { Descriptor } from './launcher/native.js';
 export type { StepDescription } from './plan/describe.js';
 export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
@@ -85,6 +86,7 @@ export {
   type PressureLine,
   type PressureResource,
   type PressureThreshold,
+  type Problem,
   type RdmaMax,
   type RdmaSettings,
   type UnifiedFiles,
@@ -122,6 +124,7 @@ export type { IdMapOption, NamespaceOptions } from './primitives/namespace/setti
 export type { Resource } from './primitives/rlimits.js';
 export {
   type DeniedCall,
+  type DescriptorSource,
   Seccomp,
   type SeccompAction,
   type SeccompAnswer,

@@ -24,7 +24,7 @@ const largestPid = 2 ** 22;
  * AppArmor of the host. A program is put under a profile by the option `appArmor` of a container, an exec or a spawn.
  *
  * What this library cannot do is compile: the kernel takes binary policy, which `apparmor_parser` makes of text. So
- * {@link AppArmor.profile} writes text for it, and {@link AppArmor.load} takes what it has compiled
+ * `AppArmor.profile` writes text for it, and `AppArmor.load` takes what it has compiled
  * (`apparmor_parser --ofile FILE --skip-kernel-load`).
  */
 export const AppArmor = Object.freeze({

@@ -1,6 +1,6 @@
 /** Control groups: where they are on this host, what limits become in them, what they say about use. */
 
-export { type BaseStep, baseSteps } from './base.js';
+export { type BaseStep, baseSteps, type Problem } from './base.js';
 export {
   type CgroupEntrance,
   type CgroupSettings,

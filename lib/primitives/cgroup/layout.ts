@@ -30,7 +30,7 @@ export interface Hierarchy {
   readonly mount: string;
   /** The cgroup of this process. */
   readonly own: string;
-  /** The directory under which our cgroups are made. It need not exist yet; see {@link baseSteps}. */
+  /** The directory under which our cgroups are made. It need not exist yet. */
   readonly base: string;
   /** The controllers bound here, usable or not. */
   readonly controllers: readonly Controller[];

@@ -6,7 +6,7 @@
 export type { SeccompAction, SeccompAnswer, SeccompOutcome } from './action.js';
 export { compileSeccomp, compileSeccompCached } from './compile.js';
 export { handOver, hasNotify, join, withRefusalsNotified } from './compose.js';
-export type { SeccompDecision, SeccompHandler } from './decision.js';
+export type { DescriptorSource, SeccompDecision, SeccompHandler } from './decision.js';
 export { defaultProfile } from './default.js';
 export { dockerProfile } from './docker.js';
 export {
