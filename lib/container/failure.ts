@@ -12,6 +12,14 @@ import { personalityNames } from '../primitives/personality.js';
 /** Where steps ran: most hints are about what a container has of its own. */
 export type Place = 'container' | 'host';
 
+/** Why a process cannot be made, or not in the cgroup that it is to start in (clone(2), CLONE_INTO_CGROUP). */
+const cloneHints: Readonly<Record<string, string>> = {
+  EAGAIN: 'a limit on processes is reached: pids of the cgroup or of one above it, or nproc (getrlimit(2))',
+  EBUSY: 'the cgroup hands controllers to its children, so that processes may only be in those',
+  ENODEV: 'the cgroup has been removed',
+  EOPNOTSUPP: 'the cgroup is threaded, or has an invalid domain above it',
+};
+
 /** A step that failed while the container or a process was set up. */
 export function stepError(
   steps: readonly Step[],
@@ -27,6 +35,7 @@ export function stepError(
     return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
       errno: failure.errno,
       syscall: failure.text || undefined,
+      hint: failure.text === 'clone3' ? cloneHints[errno] : undefined,
     });
   }
   const { text, call, path } = describeStep(step);

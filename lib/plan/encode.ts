@@ -107,9 +107,9 @@ export class SlotNumbers {
 }
 
 /** The first slots are the descriptors that come with a request, named by their position. */
-const firstCommonSlot = 8;
+const firstCommonSlot = 16;
 const firstOwnSlot = 200;
-const position = /^[0-7]$/;
+const position = /^(?:\d|1[0-5])$/;
 
 function count(numbers: Map<Slot, number>, slot: Slot, first: number): number {
   if (position.test(slot)) return Number(slot);

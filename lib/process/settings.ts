@@ -95,11 +95,13 @@ const nowhere: CgroupEntrance = { unified: undefined, tasks: [] };
  */
 function joined({ unified, tasks }: CgroupEntrance): CgroupEntrance {
   if (!unified) return { unified, tasks };
+  const file = `/proc/self/fd/${unified.number}/cgroup.procs`;
   try {
-    return {
-      unified: undefined,
-      tasks: [...tasks, addon().openCgroup(`/proc/self/fd/${unified.number}/cgroup.procs`, 'write')],
-    };
+    // First, as by clone3: what is in any of its directories can be ended by the v2 one.
+    return { unified: undefined, tasks: [opened(file, () => addon().openCgroup(file, 'write')), ...tasks] };
+  } catch (error) {
+    for (const descriptor of tasks) descriptor.close();
+    throw error;
   } finally {
     unified.close();
   }
@@ -110,19 +112,25 @@ function openCgroup(value: unknown, option: string): CgroupEntrance {
   const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
   if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
   const directory = readHostPath(path, `${option}.path`);
-  let opened: Descriptor;
+  const unified = opened(directory, () => addon().openPath(Buffer.from(directory), true));
+  if (statfsSync(`/proc/self/fd/${unified.number}`).type === cgroup2) return { unified, tasks: [] };
+  unified.close();
+  throw new OptionError(`${option}.path`, 'a directory of cgroup v2', directory, {
+    hint: 'a CgroupV2 is joined wherever its controllers are',
+  });
+}
+
+function opened(path: string, open: () => Descriptor): Descriptor {
   try {
-    opened = addon().openPath(Buffer.from(directory), true);
+    return open();
   } catch (cause) {
     const errno = errnoName(Number((cause as { errno?: unknown }).errno));
-    throw new TscontainError('ERR_CGROUP', `the cgroup ${directory} could not be opened: ${errno}`, {
-      path: directory,
+    throw new TscontainError('ERR_CGROUP', `the cgroup ${path} could not be opened: ${errno}`, {
+      path,
       syscall: 'open',
       errno,
+      hint: errno === 'ENOENT' ? 'there is none; CgroupV2.create makes one' : undefined,
       cause,
     });
   }
-  if (statfsSync(`/proc/self/fd/${opened.number}`).type === cgroup2) return { unified: opened, tasks: [] };
-  opened.close();
-  throw new OptionError(`${option}.path`, 'a directory of cgroup v2', directory);
 }

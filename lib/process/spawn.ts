@@ -23,8 +23,6 @@ import { parseSpawnOptions, type SpawnSettings } from './settings.js';
 const SIGKILL = 9;
 /** Milliseconds after which a program that has not been executed never will be. */
 const startPatience = 10_000;
-/** That go with one request to an agent. */
-const mostDescriptors = 8;
 /** It was ended before it ran, or with its agent. */
 const killed: ExitFacts = { waitStatus: SIGKILL, userMs: 0, systemMs: 0, maxResident: 0, readBytes: 0, writeBytes: 0 };
 
@@ -120,10 +118,8 @@ class Start {
   async #execute(agent: Agent): Promise<void> {
     const { exec, namespaces, cgroup } = this.#settings;
     if (exec.tty) await agent.run([terminals], { doing: 'opening a terminal' });
-    await joinCgroups(agent, cgroup.tasks);
     const mapped = namespaces.create.includes('user') || this.#settings.join.has('user');
-    const { steps, identity } = this.#compile(agent.pid ?? 0, mapped);
-    const { descriptors } = this.process.streams;
+    const { steps, identity, descriptors } = this.#compile(agent.pid ?? 0, mapped);
     const watchdog = setTimeout(() => this.#giveUp(), startPatience).unref();
     this.#number = agent.execute(
       {
@@ -132,7 +128,7 @@ class Start {
         owner: identity.uid,
         last: true,
         report: true,
-        descriptors: this.#supervisor ? [...descriptors, this.#supervisor.peer] : descriptors,
+        descriptors,
         cgroup: cgroup.unified,
       },
       {
@@ -155,15 +151,19 @@ class Start {
     for (const signal of this.#signals.splice(0)) agent.signal(this.#number, signal);
   }
 
-  #compile(pid: number, mapped: boolean): { steps: readonly Step[]; identity: { uid: number } } {
-    const { exec, env, join, seccomp } = this.#settings;
+  #compile(
+    pid: number,
+    mapped: boolean,
+  ): { steps: readonly Step[]; identity: { uid: number }; descriptors: readonly Descriptor[] } {
+    const { exec, env, join, seccomp, cgroup } = this.#settings;
     const powers = powersOf(pid, mapped, exec.user);
     expectCapabilitiesWithin(exec.capabilities, powers.capabilities, 'capabilities', 'host');
     const filters = seccomp && compileFilters(seccomp, false, seccompTarget(powers.capabilities));
     const { slots, descriptors } = this.process.streams;
     const [stdin, stdout, stderr] = slots;
     this.#supervisor = filters?.supervision && this.#supervise(filters.supervision);
-    const steps = compileProcess({
+    const listener = this.#supervisor ? [this.#supervisor.peer] : [];
+    const own = compileProcess({
       profile: {
         capabilities: powers.capabilities,
         filters: filters?.filters ?? [],
@@ -184,7 +184,12 @@ class Start {
       stderr,
       listener: this.#supervisor && String(descriptors.length),
     });
-    return { steps: withFault('process', steps), identity: powers.identity };
+    const steps = [...joinCgroups(cgroup.tasks, descriptors.length + listener.length), ...own];
+    return {
+      steps: withFault('process', steps),
+      identity: powers.identity,
+      descriptors: [...descriptors, ...listener, ...cgroup.tasks],
+    };
   }
 
   #supervise(rules: SupervisorRules): Supervisor {
@@ -234,13 +239,12 @@ class Start {
 /** Where a terminal is made: the program's /dev, or what stands for it there. */
 const terminals: Step = { kind: 'open', to: 'devpts', from: null, path: '/dev', flags: openFlag.PATH, resolve: 0 };
 
-/** The kernel clones into a v2 cgroup only; where controllers are on v1, the agent goes there first, and its child with it. */
-async function joinCgroups(agent: Agent, tasks: readonly Descriptor[]): Promise<void> {
-  for (let first = 0; first < tasks.length; first += mostDescriptors) {
-    const descriptors = tasks.slice(first, first + mostDescriptors);
-    const steps = descriptors.map((_, index): Step => ({ kind: 'joinCgroup', tasks: String(index) }));
-    await agent.run(steps, { descriptors, doing: 'joining a cgroup' });
-  }
+/**
+ * The kernel clones into a v2 cgroup only. Where controllers are on v1 the program's own process goes there before all else:
+ * the agent stays outside, where it is not counted, and does not keep the cgroup from being removed.
+ */
+function joinCgroups(tasks: readonly Descriptor[], first: number): Step[] {
+  return tasks.map((_, index) => ({ kind: 'joinCgroup', tasks: String(first + index) }));
 }
 
 function asOurs(error: unknown): TscontainError {

@@ -410,6 +410,9 @@ describe('the life of its processes', () => {
     expect(inside((await start(argv, { cgroup: group, namespaces: ['user', 'pid'] })).stdout)).toHaveLength(
       group.paths.length,
     );
+    const elsewhere = { cgroup: { path: '/tmp' } };
+    expect(() => start(argv, elsewhere)).toThrow(OptionError);
+    expect(() => start(argv, { ...elsewhere, namespaces: ['user'] })).toThrow(OptionError);
     expect(inside((await start(argv, { cgroup: { path: group.path } })).stdout)).toEqual([
       expect.stringMatching(/^0::/),
     ]);
@@ -422,6 +425,33 @@ describe('the life of its processes', () => {
     const { stderr } = await start(['/bin/sh', '-c', forks], { cgroup: group });
     expect(stderr).toMatch(/fork/);
     expect((await start(['/bin/sh', '-c', forks])).stderr).toBe('');
+  });
+
+  it('has nothing of ours in it beside what spawn was asked for: not counted, not in the way of its end', async (context) => {
+    needsController(context, 'pids');
+    for (const namespaces of [[], ['user', 'pid']] as const) {
+      await using group = await CgroupV2.create(name(), { pids: { max: 1 } });
+      await expect(start(['/bin/true'], { cgroup: group, namespaces })).resolves.toMatchObject({ exitCode: 0 });
+      const program = start(['/bin/sleep', '60'], { cgroup: group, namespaces });
+      program.catch(() => {});
+      const counted = async () => (await group.stats()).pids.current;
+      await expect.poll(counted).toBe(1);
+      await group.kill();
+      await group.remove();
+    }
+  });
+
+  it('is ended by disposal with what is on its way into it', async () => {
+    for (let i = 0; i < 20; i++) {
+      const group = await CgroupV2.create(name());
+      const program = start(['/bin/sleep', '60'], { cgroup: group }).catch((error: unknown) => error);
+      if (i % 2) await sleep(i);
+      await group[Symbol.asyncDispose]();
+      expect(group.paths.filter((path) => existsSync(path))).toEqual([]);
+      // Killed, or not started because there was no cgroup any more.
+      const end = (await program) as { signal?: string; errno?: string };
+      expect(['SIGKILL', 'ENODEV', 'ENOENT']).toContain(end.signal ?? end.errno);
+    }
   });
 
   it('tells of pressure', async (context) => {

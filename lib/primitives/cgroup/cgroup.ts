@@ -28,6 +28,7 @@ import { type RdmaSettings, rdma } from './controllers/rdma.js';
 import type { DeviceRule } from './device-program.js';
 import { DeviceController, standardDevices } from './devices.js';
 import { CgroupEvents } from './events.js';
+import { errnoOf } from './failure.js';
 import { type CgroupLayout, type Controller, cgroupLayout } from './layout.js';
 import { absolutePath, cgroupPath } from './path.js';
 import { Placement } from './placement.js';
@@ -72,6 +73,8 @@ const userSchema = defineSchema(['uid', 'gid']);
 const confirmSchema = defineSchema(['timeout']);
 /** What a delegated user must be able to write, where /sys/kernel/cgroup/delegate cannot say (Linux 4.15). */
 const delegated = ['cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control'] as const;
+/** How often what arrives while it is being removed is killed too. */
+const disposeTries = 20;
 const mostIds = 2 ** 32 - 2;
 const mostPids = 2 ** 22;
 
@@ -360,10 +363,19 @@ export class CgroupV2 implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (!this.owned || this.#removed || this.#closed) return;
-      if (this.#placement.unified) await this.kill();
-      await this.remove();
+      for (let left = disposeTries; !this.#removed; left--) await this.#end(left <= 1);
     } finally {
       await this.close();
+    }
+  }
+
+  /** A program on its way into it may come between the two. */
+  async #end(isLast: boolean): Promise<void> {
+    if (this.#placement.unified) await this.kill();
+    try {
+      await this.remove();
+    } catch (error) {
+      if (isLast || errnoOf(error) !== 'EBUSY') throw error;
     }
   }
 
