@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Container, Landlock, type LandlockOptions, OptionError, type RunOptions, spawn } from '../../lib/index.js';
 import { insideOf } from '../security/probe.js';
-import { needsLandlock } from '../support/requirements.js';
+import { needsLandlock, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -110,7 +110,8 @@ describe('a program under Landlock', () => {
     expect((await box.exec(['true'], { landlock: { read: [...system, optional] } })).exitCode).toBe(0);
   });
 
-  it('finds paths as root does, whoever it runs as', async () => {
+  it('finds paths as root does, whoever it runs as', async (context) => {
+    needsRoot(context); // for a second id
     await box.exec(sh('mkdir -p -m 700 /tmp/closed/open'), { check: true });
     const landlock = { write: ['/tmp/closed/open'] };
     expect((await box.exec(['id', '-u'], { landlock, user: 1234 })).stdout).toBe('1234\n');

@@ -2,9 +2,9 @@
 
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import {
   AbortedError,
   Capabilities,
@@ -18,13 +18,18 @@ import {
   TscontainError,
 } from '../../../lib/index.js';
 import { cgroupLayout } from '../../../lib/primitives/cgroup/index.js';
-import { namespaceKinds } from '../../../lib/primitives/namespace/kind.js';
+import { kernelKinds } from '../../../lib/primitives/namespace/kernel.js';
 import { needsRoot } from '../../support/requirements.js';
 import { checkResidue, expectNoResidue, takeResidue } from '../../support/residue.js';
 
 checkResidue();
 
-const directory = mkdtempSync('/run/tscontain-test-');
+const namespaceKinds = kernelKinds();
+const needsClocks = (context: TestContext) =>
+  context.skip(!namespaceKinds.includes('time'), 'this kernel has no time namespaces');
+
+// Where no program's own /tmp hides it.
+const directory = mkdtempSync(process.geteuid?.() === 0 ? '/run/tscontain-test-' : `${tmpdir()}/tscontain-test-`);
 chmodSync(directory, 0o755);
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -159,9 +164,10 @@ describe('a program in new namespaces', () => {
     const name = hostname();
     expect(await output('hostname inside; hostname', { namespaces: ['uts'] })).toBe('inside\n');
     expect(hostname()).toBe(name);
-    expect(await output('ip -o link | wc -l; ip link set lo up; ip -o addr | wc -l', { namespaces: ['net'] })).toBe(
-      '1\n2\n',
-    );
+    // Some kernels put devices for tunnels, which are down, into every new one.
+    const up = 'ip -o link show up | wc -l';
+    expect(await output(`${up}; ip link set lo up; ${up}`, { namespaces: ['net'] })).toBe('0\n1\n');
+    expect(Number(outside(up))).toBeGreaterThan(0);
     const queues = 'ipcmk -Q >/dev/null; ipcs -q | grep -c 0x';
     const before = outside('ipcs -q | grep -c 0x || true');
     expect(await output(queues, { namespaces: ['ipc'] })).toBe('1\n');
@@ -179,6 +185,7 @@ describe('a program in new namespaces', () => {
 
   it('has clocks that are ahead', async (context) => {
     needsRoot(context);
+    needsClocks(context);
     const uptime = () => Number(outside('cut -d" " -f1 /proc/uptime'));
     const day = 86_400;
     const inside = Number(
@@ -375,7 +382,6 @@ describe('bad input', () => {
       [['true'], { cwd: '/not/there' }, { errno: 'ENOENT', step: { kind: 'changeDirectory' } }],
       [['true'], { user: 'no-such-user' }, { code: 'ERR_OPTION', option: 'user' }],
       [['true'], { namespaces: ['user'], idMap: 'single', user: 5 }, { errno: 'EINVAL' }],
-      [['true'], { namespaces: ['time'], timeOffsets: { boottime: -1e14 } }, { errno: 'ERANGE' }],
       [['true'], { tty: true, user: '1', namespaces: ['user'], idMap: 'single' }, {}],
     ];
     for (const [argv, options, expected] of failures) {
@@ -388,5 +394,12 @@ describe('bad input', () => {
     }
     expect(() => spawn(['true'], { cgroup: { path: '/not/there' } })).toThrow(TscontainError);
     await expectNoResidue(before);
+  });
+
+  it('of clocks that the kernel does not take is told as such', async (context) => {
+    needsRoot(context);
+    needsClocks(context);
+    const options: SpawnOptions = { namespaces: ['time'], timeOffsets: { boottime: -1e14 } };
+    await expect(spawn(['true'], options)).rejects.toMatchObject({ errno: 'ERANGE' });
   });
 });
