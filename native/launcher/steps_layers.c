@@ -97,7 +97,7 @@ static long for_each_entry(int dir, long (*visit)(int dir, const char* name, int
         long rc = visit(dir, entry->name, other);
         if (rc < 0 && rc != -ENOENT)
           return rc;
-        found = true;
+        found = found || rc >= 0;
       }
   }
   return got;
@@ -111,7 +111,9 @@ static long move_aside(int dir, const char* name, int aside) {
   do
     number_append(fresh, sizeof fresh, text_append(fresh, sizeof fresh, 0, "discarded-"), ++moved);
   while ((rc = sys(renameat2, dir, name, aside, fresh, 1 /* RENAME_NOREPLACE */)) == -EEXIST);
-  return rc;
+  // Nothing is found in a directory that was removed either, and then it is not the entry that is gone.
+  struct stat_facts facts;
+  return rc == -ENOENT && stat_of(dir, name, AT_SYMLINK_NOFOLLOW, &facts) == 0 ? -ESTALE : rc;
 }
 
 static long remove_one(int dir, const char* name, int other) {

@@ -1,10 +1,21 @@
 /** Agents: steps and descriptors outside of containers. */
 
-import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TscontainError } from '../../lib/index.js';
 import { Agent } from '../../lib/launcher/agent.js';
-import type { Descriptor } from '../../lib/launcher/native.js';
+import { addon, type Descriptor } from '../../lib/launcher/native.js';
 import { openFlag, type Step } from '../../lib/plan/step.js';
 import { namespaceKinds as allKinds, type NamespaceKind } from '../../lib/primitives/namespace/kind.js';
 import { needsRoot } from '../support/requirements.js';
@@ -28,6 +39,36 @@ describe('agents', () => {
   it('are in no other namespace than the caller unless asked', async () => {
     await using agent = await Agent.start();
     for (const kind of namespaceKinds) expect(link(agent.pid ?? 0, kind), kind).toBe(link('self', kind));
+  });
+
+  it('do not take what cannot be moved aside for discarded', async () => {
+    const top = mkdtempSync(join(tmpdir(), 'tscontain-discard-'));
+    const open = (name: string) => addon().openPath(Buffer.from(join(top, name)), true);
+    const directory = (to: string, from: string): Step => ({
+      kind: 'open',
+      to,
+      from,
+      path: '.',
+      flags: openFlag.DIRECTORY,
+      resolve: 0,
+    });
+    const names = ['upper', 'work', 'gone'];
+    for (const name of names) mkdirSync(join(top, name));
+    writeFileSync(join(top, 'upper', 'file'), '');
+    const descriptors = names.map(open);
+    rmdirSync(join(top, 'gone'));
+    const discard = (work: string): readonly Step[] => [
+      directory('upper', '0'),
+      directory('work', work),
+      { kind: 'discard', upper: 'upper', work: 'work' },
+    ];
+    await using agent = await Agent.start();
+    await expect(agent.run(discard('2'), { descriptors })).rejects.toThrow('ESTALE');
+    expect(readdirSync(join(top, 'upper'))).toEqual(['file']);
+    await agent.run(discard('1'), { descriptors });
+    expect(['upper', 'work'].flatMap((name) => readdirSync(join(top, name)))).toEqual([]);
+    for (const descriptor of descriptors) descriptor.close();
+    rmSync(top, { recursive: true });
   });
 
   it('are in new namespaces of exactly the kinds asked for', async (context) => {
