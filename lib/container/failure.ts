@@ -17,6 +17,7 @@ const cloneHints: Readonly<Record<string, string>> = {
   EAGAIN: 'a limit on processes is reached: pids of the cgroup or of one above it, or nproc (getrlimit(2))',
   EBUSY: 'the cgroup hands controllers to its children, so that processes may only be in those',
   ENODEV: 'the cgroup has been removed',
+  ENOMEM: 'the first process of the pid namespace has ended, and the namespace with it; or there is no memory left',
   EOPNOTSUPP: 'the cgroup is threaded, or has an invalid domain above it',
 };
 

@@ -2,8 +2,19 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, fstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  statSync,
+} from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import {
   type CgroupSettings,
@@ -90,6 +101,36 @@ describe(`a cgroup of a ${layout.kind} host`, () => {
     expect(existsSync(group.path)).toBe(true);
   });
 
+  it('that is forgotten is closed when it is collected, and nothing is to be warned of', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const warnings: string[] = [];
+    const listener = (warning: Error) => warnings.push(warning.message);
+    process.on('warning', listener);
+    const path = name();
+    const links = () =>
+      readdirSync('/proc/self/fd').flatMap((fd) => {
+        try {
+          return [readlinkSync(`/proc/self/fd/${fd}`)];
+        } catch {
+          return []; // that of the listing
+        }
+      });
+    const open = () => links().filter((link) => link.split('/').includes(path));
+    await (async () => {
+      await (await CgroupV2.create(path)).stats();
+    })();
+    expect(open()).not.toEqual([]);
+    const afterwards = () => {
+      collect();
+      return open();
+    };
+    await expect.poll(afterwards, { timeout: 10_000 }).toEqual([]);
+    process.off('warning', listener);
+    expect(warnings).toEqual([]);
+    await (await CgroupV2.open(path, { own: true }))[Symbol.asyncDispose]();
+  });
+
   it('takes what was made on the way with it, whoever else comes and goes there', async () => {
     const above = name();
     const one = async (job: string) => {
@@ -100,6 +141,10 @@ describe(`a cgroup of a ${layout.kind} host`, () => {
     };
     await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map(one));
     expect(left()).toEqual([]);
+    // Also where it is removed by another object than the one that made it.
+    await (await CgroupV2.create(`${above}/a`)).close();
+    await (await CgroupV2.open(`${above}/a`, { own: true }))[Symbol.asyncDispose]();
+    expect(left()).toEqual([]);
     // What was made for itself stays until it is removed.
     await using made = await CgroupV2.create(above);
     await using _inner = await CgroupV2.create(`${above}/a`);
@@ -109,8 +154,8 @@ describe(`a cgroup of a ${layout.kind} host`, () => {
 
   it('has children of its own', async () => {
     await using group = await CgroupV2.create(name());
-    await group.child('one');
-    const two = await group.child('two/deep');
+    await (await group.child('one')).close();
+    await using two = await group.child('two/deep');
     expect(await group.children()).toEqual(['one', 'two']);
     const { code } = await runWithin(two, 'exit 3');
     expect(code).toBe(3);
@@ -130,7 +175,8 @@ describe(`a cgroup of a ${layout.kind} host`, () => {
       await opened[Symbol.asyncDispose]();
     }
     expect(existsSync(group.path)).toBe(true);
-    await (await CgroupV2.open(path, { own: true })).remove();
+    await using owned = await CgroupV2.open(path, { own: true });
+    await owned.remove();
     expect(existsSync(group.path)).toBe(false);
   });
 

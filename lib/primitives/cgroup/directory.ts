@@ -16,13 +16,18 @@ const initialBuffer = 8 * 1024;
 const maxFile = 16 * 2 ** 20;
 const interruptedTries = 100;
 
+type HeldFiles = Map<string, Promise<FileHandle | undefined>>;
+
+/** Closes the files of a directory that was let go of without having been closed; Node would, and warn of each. */
+const forgotten = new FinalizationRegistry<HeldFiles>((files) => void closeAll(files));
+
 /** A directory of a cgroup file system, held by a descriptor. */
 export class CgroupDirectory {
   readonly path: string;
   readonly version: 1 | 2;
   readonly #descriptor: Descriptor;
   /** Files that are read again and again, each with its own descriptor. */
-  readonly #held = new Map<string, Promise<FileHandle | undefined>>();
+  readonly #held: HeldFiles = new Map();
   #uses = 0;
   #closing: (() => void) | undefined;
 
@@ -30,6 +35,7 @@ export class CgroupDirectory {
     this.path = path;
     this.version = version;
     this.#descriptor = descriptor;
+    forgotten.register(this, this.#held);
   }
 
   /** @throws TscontainError where there is none, or it is not in a cgroup file system */
@@ -256,7 +262,7 @@ export class CgroupDirectory {
       this.#closing = resolve;
       if (this.#uses === 0) resolve();
     });
-    for (const held of this.#held.values()) await (await held.catch(() => undefined))?.close();
+    await closeAll(this.#held);
     this.#descriptor.close();
   }
 
@@ -297,6 +303,10 @@ async function readWhole(handle: FileHandle): Promise<string> {
       if (errnoOf(cause) !== 'EINTR' || ++tries >= interruptedTries) throw cause;
     }
   }
+}
+
+async function closeAll(files: HeldFiles): Promise<void> {
+  for (const held of files.values()) await (await held.catch(() => undefined))?.close();
 }
 
 /** One write is one value: the kernel takes all of it or nothing. */

@@ -126,7 +126,15 @@ export class Placement {
   /** Finds a cgroup beneath the base. @throws TscontainError where there is none */
   static find(layout: CgroupLayout, components: readonly string[]): Placement {
     const path = components.join('/');
-    return Placement.#openEach(layout, (hierarchy) => `${hierarchy.base}/${path}`);
+    const placement = Placement.#openEach(layout, (hierarchy) => `${hierarchy.base}/${path}`);
+    placement.#above = components.slice(0, -1).flatMap((name, depth) =>
+      [...placement.#directories.keys()].flatMap((index): OnTheWay[] => {
+        const { base, version } = layout.hierarchies[index] ?? {};
+        if (base === undefined || version === undefined) return [];
+        return [{ path: [base, ...components.slice(0, depth)].join('/'), version, name }];
+      }),
+    );
+    return placement;
   }
 
   /** The cgroup at an absolute path, in the one hierarchy that the path is in. */
