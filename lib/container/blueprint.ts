@@ -1,7 +1,6 @@
 /** Settings and what is known of their sources, worked out to the last step and the last limit: what a container is made from. */
 
 import { randomFillSync } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { UnsupportedError } from '../errors.js';
 import { isRoot } from '../host/configuration.js';
@@ -18,6 +17,7 @@ import {
   type Unenforceable,
   unenforceable,
 } from '../primitives/cgroup/index.js';
+import { kernelKinds } from '../primitives/namespace/kernel.js';
 import type { SeccompTarget, SupervisorRules } from '../primitives/seccomp/index.js';
 import { labelFileSystems } from '../primitives/selinux.js';
 import { ownCapabilities } from '../process/attributes/capabilities.js';
@@ -60,7 +60,7 @@ export function seccompTarget(capabilities: Capabilities): SeccompTarget {
  */
 export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
   if (!areDefault(settings.attributes)) expectPermitted(settings.attributes);
-  if (settings.timeOffsets && !existsSync('/proc/self/ns/time_for_children')) throw noTimeNamespaces();
+  if (settings.timeOffsets && !kernelKinds().includes('time')) throw noTimeNamespaces();
   const id = newId();
   const hostname = settings.hostname ?? id;
   const ids: IdMode = isRoot() ? 'range' : 'single';

@@ -87,6 +87,7 @@ function copyDescriptors(namespaces: ReadonlyMap<NamespaceKind, Descriptor>): Re
 
 /** CGROUP2_SUPER_MAGIC. */
 const cgroup2 = 0x63677270;
+const cgroupSchema = defineSchema(['path']);
 const nowhere: CgroupEntrance = { unified: undefined, tasks: [] };
 
 /**
@@ -109,8 +110,10 @@ function joined({ unified, tasks }: CgroupEntrance): CgroupEntrance {
 
 function openCgroup(value: unknown, option: string): CgroupEntrance {
   if (value instanceof CgroupV2) return value.entrance();
-  const path: unknown = typeof value === 'object' && value !== null && 'path' in value ? value.path : undefined;
-  if (path === undefined) throw new OptionError(option, 'a cgroup, or { path } of its directory', value);
+  if (typeof value !== 'object' || value === null) {
+    throw new OptionError(option, 'a CgroupV2, or { path } of a cgroup’s directory', value);
+  }
+  const { path } = readObject(value, option, cgroupSchema);
   const directory = readHostPath(path, `${option}.path`);
   const unified = opened(directory, () => addon().openPath(Buffer.from(directory), true));
   if (statfsSync(`/proc/self/fd/${unified.number}`).type === cgroup2) return { unified, tasks: [] };

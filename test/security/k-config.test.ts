@@ -41,7 +41,8 @@ describe('K: configuration', () => {
 
   it('K2: no shell and no tool is run by the library', () => {
     const files = readdirSync('lib', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
-    const uses = (text: string) => /child_process|execSync|spawnSync|\bexecFile\b/.test(text);
+    const uses = (text: string) =>
+      /child_process|execSync|spawnSync|\bexecFile\b/.test(text.replace(/\/\*[\s\S]*?\*\//g, ''));
     expect(files.filter((name) => uses(readFileSync(`lib/${name}`, 'utf8')))).toEqual([]);
     expect(uses(readFileSync('test/security/probe.ts', 'utf8'))).toBe(true);
     const native = readdirSync('native/addon').filter((name) => name.endsWith('.cc'));

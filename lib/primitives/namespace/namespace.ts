@@ -243,7 +243,7 @@ export class Namespace implements AsyncDisposable {
     const own = this.#only(kind);
     const descriptor = this.#descriptors.get(own);
     if (!descriptor) throw new OptionError('kind', `one of those held: ${this.kinds.join(', ')}`, own);
-    if (!descriptor.open) throw new TscontainError('ERR_NAMESPACE_CLOSED', 'the namespace has been closed');
+    if (!descriptor.open) throw new TscontainError('ERR_CLOSED', 'the namespace has been closed');
     return descriptor;
   }
 

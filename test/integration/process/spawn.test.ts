@@ -360,6 +360,8 @@ describe('bad input', () => {
       { stdio: 'inherit' },
       { cgroup: '/sys/fs/cgroup' },
       { cgroup: { path: '/tmp' } },
+      { cgroup: { path: '/sys/fs/cgroup', pids: 5 } },
+      { cgroup: {} },
       { seccomp: 'none' },
       { rlimits: { nofile: Number.NaN } },
       { timeout: 0 },
