@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { isRoot } from '../../lib/host/configuration.js';
 import { Container, type ContainerOptions, OptionError } from '../../lib/index.js';
 import { injectFault } from '../../lib/plan/fault.js';
 import type { Step } from '../../lib/plan/step.js';
@@ -201,7 +202,8 @@ answer(lines)`;
       String(box.inspect().ids.first),
     );
     // From outside, and through the host's own procfs: a program of the host's in the same namespace of ipc.
-    const look = ['--target', String(children), '--ipc', 'cat', '/proc/sys/kernel/msgmax'];
+    const user = isRoot() ? [] : ['--user', '--preserve-credentials'];
+    const look = [...user, '--target', String(children), '--ipc', 'cat', '/proc/sys/kernel/msgmax'];
     expect(execFileSync('nsenter', look, { encoding: 'utf8' }).trim()).toBe('4099');
     expect(readFileSync('/proc/sys/kernel/msgmax', 'utf8').trim()).not.toBe('4099');
     process.stdin?.end();

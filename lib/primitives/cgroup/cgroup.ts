@@ -332,13 +332,17 @@ export class CgroupV2 implements AsyncDisposable {
     this.#needOwned('kill');
     const timeout = readTimeout(options);
     const tree = this.#placement.needUnified('kill');
-    try {
-      await tree.write('cgroup.kill', '1');
-    } catch (error) {
-      if (await tree.isGone()) return;
-      throw error;
-    }
-    await settled(tree, 'populated', 0, timeout);
+    const end = async () => {
+      try {
+        await tree.write('cgroup.kill', '1');
+        return true;
+      } catch (error) {
+        if (await tree.isGone()) return false;
+        throw error;
+      }
+    };
+    // A program on its way into it may come after the first time.
+    if (await end()) await settled(tree, 'populated', 0, timeout, end);
   }
 
   /**

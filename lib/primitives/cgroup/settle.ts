@@ -5,8 +5,11 @@ import type { CgroupDirectory } from './directory.js';
 import { errnoOf } from './failure.js';
 import { tableOf } from './text.js';
 
+/** Milliseconds between two times of what is done again and again. */
+const pause = 50;
+
 /**
- * Resolves when `key` of cgroup.events is `wanted`, or the cgroup is gone.
+ * Resolves when `key` of cgroup.events is `wanted`, or the cgroup is gone. `again` is done meanwhile, every 50 ms.
  * @throws TscontainError (`ERR_TIMEOUT`) after `timeout` milliseconds
  */
 export async function settled(
@@ -14,6 +17,7 @@ export async function settled(
   key: 'populated' | 'frozen',
   wanted: 0 | 1,
   timeout: number,
+  again?: () => Promise<unknown>,
 ): Promise<void> {
   let wake: () => void = () => {};
   let woken = false;
@@ -40,10 +44,11 @@ export async function settled(
           hint: 'a process in an uninterruptible wait (state D, see ps) holds it up',
         });
       }
-      if (!woken)
-        await wokenOrLate(deadline, (resolve) => {
-          wake = resolve;
-        });
+      if (woken) continue;
+      await wokenOrLate(again ? Math.min(deadline, performance.now() + pause) : deadline, (resolve) => {
+        wake = resolve;
+      });
+      if (!woken) await again?.();
     }
   } finally {
     watcher.close();
