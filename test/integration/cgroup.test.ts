@@ -286,7 +286,7 @@ os._exit(0)"`;
     const share = (after.cpu.usageMs - before.cpu.usageMs) / 2000;
     expect(share).toBeGreaterThan(0.02);
     expect(share).toBeLessThan(0.3);
-    expect(after.raw['cpu.stat']).toBeDefined();
+    expect(Object.keys(after.raw['cpu.stat'] ?? {})).not.toEqual([]);
     expect(loop.exitCode).toBeNull();
   });
 

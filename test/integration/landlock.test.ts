@@ -12,25 +12,25 @@ const sh = (script: string): [string, ...string[]] => ['/bin/sh', '-c', script];
 /** What Python needs to start. */
 const system = ['/usr', '/lib', '/lib64', '/etc', '/bin'].map((path) => ({ path, optional: true }));
 
-/** What each right is about, as one call that is refused without it. `/tmp/work` is made afresh for each. */
+/** What each right is about, as one call that is refused without it. `/tmp/area` is made afresh for each. */
 const attempts: Readonly<Record<string, string>> = {
-  execute: `attempt(lambda: os.posix_spawn('/tmp/work/program', ['program'], {}))`,
-  write_file: `opens('/tmp/work/file', os.O_WRONLY)`,
-  read_file: `opens('/tmp/work/file', os.O_RDONLY)`,
-  read_dir: `attempt(lambda: os.listdir('/tmp/work/directory'))`,
-  remove_dir: `attempt(lambda: os.rmdir('/tmp/work/directory'))`,
-  remove_file: `attempt(lambda: os.unlink('/tmp/work/file'))`,
-  make_dir: `attempt(lambda: os.mkdir('/tmp/work/new'))`,
-  make_reg: `opens('/tmp/work/new', os.O_RDONLY | os.O_CREAT)`,
-  make_sock: `attempt(lambda: socket.socket(socket.AF_UNIX).bind('/tmp/work/new'))`,
-  make_fifo: `attempt(lambda: os.mkfifo('/tmp/work/new'))`,
-  make_sym: `attempt(lambda: os.symlink('/etc', '/tmp/work/new'))`,
-  refer: `attempt(lambda: os.rename('/tmp/work/file', '/tmp/work/directory/file'))`,
-  truncate: `attempt(lambda: os.truncate('/tmp/work/file', 0))`,
+  execute: `attempt(lambda: os.posix_spawn('/tmp/area/program', ['program'], {}))`,
+  write_file: `opens('/tmp/area/file', os.O_WRONLY)`,
+  read_file: `opens('/tmp/area/file', os.O_RDONLY)`,
+  read_dir: `attempt(lambda: os.listdir('/tmp/area/directory'))`,
+  remove_dir: `attempt(lambda: os.rmdir('/tmp/area/directory'))`,
+  remove_file: `attempt(lambda: os.unlink('/tmp/area/file'))`,
+  make_dir: `attempt(lambda: os.mkdir('/tmp/area/new'))`,
+  make_reg: `opens('/tmp/area/new', os.O_RDONLY | os.O_CREAT)`,
+  make_sock: `attempt(lambda: socket.socket(socket.AF_UNIX).bind('/tmp/area/new'))`,
+  make_fifo: `attempt(lambda: os.mkfifo('/tmp/area/new'))`,
+  make_sym: `attempt(lambda: os.symlink('/etc', '/tmp/area/new'))`,
+  refer: `attempt(lambda: os.rename('/tmp/area/file', '/tmp/area/directory/file'))`,
+  truncate: `attempt(lambda: os.truncate('/tmp/area/file', 0))`,
   ioctl_dev: `attempt(lambda: fcntl.ioctl(os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY), 0x80045430, bytearray(4)))`,
 };
 const prepare =
-  'rm -rf /tmp/work; mkdir -p /tmp/work/directory; echo content > /tmp/work/file; cp /bin/true /tmp/work/program';
+  'rm -rf /tmp/area; mkdir -p /tmp/area/directory; echo content > /tmp/area/file; cp /bin/true /tmp/area/program';
 
 describe('a program under Landlock', () => {
   let box: Container;
@@ -57,33 +57,33 @@ describe('a program under Landlock', () => {
     await fresh();
     expect(['EACCES', 'EXDEV'], 'denied').toContain(await probe(code, denied));
     await fresh();
-    const given = ['/tmp/work', '/usr', '/etc', '/dev'].map(rules);
+    const given = ['/tmp/area', '/usr', '/etc', '/dev'].map(rules);
     expect(await probe(code, { deny: [right], paths: given }), 'given').toBe('OK');
   });
 
   it('may make device nodes nowhere, and what a writable directory asks for below it only', async () => {
     await box.exec(sh(prepare), { check: true });
-    const code = `answer([opens('/tmp/work/file', os.O_WRONLY), opens('/tmp/other', os.O_WRONLY | os.O_CREAT),
-      attempt(lambda: os.mknod('/tmp/work/null', 0o600 | stat.S_IFCHR, 0)), opens('/etc/passwd', os.O_RDONLY)])`;
+    const code = `answer([opens('/tmp/area/file', os.O_WRONLY), opens('/tmp/other', os.O_WRONLY | os.O_CREAT),
+      attempt(lambda: os.mknod('/tmp/area/null', 0o600 | stat.S_IFCHR, 0)), opens('/etc/passwd', os.O_RDONLY)])`;
     // A whiteout (0:0) is the one device node that anybody may make (mknod(2)); Linux 6.12 lets it pass, 6.18 does not.
     const whiteout = Landlock.abi() < 7 ? expect.stringMatching(/^(OK|EACCES)$/) : 'EACCES';
     expect(await probe(code)).toEqual(['OK', 'OK', 'OK', 'OK']);
     await box.exec(sh(prepare), { check: true });
-    expect(await probe(code, { write: ['/tmp/work'] })).toEqual(['OK', 'EACCES', whiteout, 'OK']);
+    expect(await probe(code, { write: ['/tmp/area'] })).toEqual(['OK', 'EACCES', whiteout, 'OK']);
   });
 
   it('moves files between directories as before where only reading is restricted', async () => {
     await box.exec(sh(prepare), { check: true });
-    const code = `answer([attempt(lambda: os.rename('/tmp/work/file', '/tmp/work/directory/file')), opens('/tmp/work/directory/file', os.O_RDONLY)])`;
+    const code = `answer([attempt(lambda: os.rename('/tmp/area/file', '/tmp/area/directory/file')), opens('/tmp/area/directory/file', os.O_RDONLY)])`;
     expect(await probe(code, { read: system })).toEqual(['OK', 'EACCES']);
   });
 
   it('reads what it may execute, and executes nothing else', async () => {
     await box.exec(sh(prepare), { check: true });
     const landlock = { read: system, execute: system };
-    expect((await box.exec(sh('/bin/true && exec /tmp/work/program'), { landlock })).exitCode).toBe(126);
-    expect((await box.exec(sh('/bin/true && exec /tmp/work/program'))).exitCode).toBe(0);
-    await expect(box.exec(['/tmp/work/program'], { landlock })).rejects.toMatchObject({
+    expect((await box.exec(sh('/bin/true && exec /tmp/area/program'), { landlock })).exitCode).toBe(126);
+    expect((await box.exec(sh('/bin/true && exec /tmp/area/program'))).exitCode).toBe(0);
+    await expect(box.exec(['/tmp/area/program'], { landlock })).rejects.toMatchObject({
       code: 'ERR_COMMAND_NOT_EXECUTABLE',
       hint: expect.stringContaining('landlock'),
     });
@@ -91,11 +91,11 @@ describe('a program under Landlock', () => {
 
   it('is under rules for a single file', async () => {
     await box.exec(sh(prepare), { check: true });
-    const code = `answer([opens('/tmp/work/file', os.O_RDWR), opens('/tmp/work/program', os.O_RDONLY)])`;
-    const landlock = { read: [...system, '/tmp/work/file'], write: ['/tmp/work/file'] };
+    const code = `answer([opens('/tmp/area/file', os.O_RDWR), opens('/tmp/area/program', os.O_RDONLY)])`;
+    const landlock = { read: [...system, '/tmp/area/file'], write: ['/tmp/area/file'] };
     expect(await probe(code, landlock)).toEqual(['OK', 'EACCES']);
     await expect(
-      box.exec(['true'], { landlock: { paths: [{ path: '/tmp/work/file', rights: ['make_dir'] }] } }),
+      box.exec(['true'], { landlock: { paths: [{ path: '/tmp/area/file', rights: ['make_dir'] }] } }),
     ).rejects.toMatchObject({ code: 'ERR_STEP', errno: 'ENOTDIR', step: { kind: 'landlockPath' } });
   });
 

@@ -181,10 +181,10 @@ describe('K: configuration', () => {
     needsRoot(context);
     await using plain = await Container.create();
     expect(plain.inspect().relaxations.filter((text) => !text.startsWith('limits.'))).toEqual([]);
-    const mounts = [{ type: 'bind', source: '/', target: '/m', unsafeSource: true }] as const;
-    await using weak = await Container.create({ capabilities: ['SYS_PTRACE'], mounts: [] });
+    const mount = { type: 'bind', source: '/', target: '/m', unsafeSource: true } as const;
+    await using weak = await Container.create({ capabilities: ['SYS_PTRACE'], mounts: [mount] });
     expect(weak.inspect().relaxations.join()).toContain('SYS_PTRACE');
-    expect((await Container.plan({ mounts }).catch((error) => error)).toString()).toBeDefined();
+    expect(weak.inspect().relaxations.join()).toContain('mounts[0].unsafeSource');
   });
 
   it('K11: what is too long is an error, never cut', async () => {
