@@ -5,7 +5,9 @@ difference to, in virtual machines: as root, and as a user with a delegated cgro
     npm run test:vm [-- root|user|prepare] [test files]
 
 Each file has a machine of its own, which starts in a second; as many run at once as there are processors. A machine that
-fails by itself is tried again. There is a limit of time for each file and for all. Ends with the counts, which are also in build/vm/root.json and build/vm/user.json.
+fails by itself is tried again, and a test that fails once more in the same machine, which is slow and has one processor: the
+report then says `(retry x1)`. There is a limit of time for each file and for all. Ends with the counts,
+which are also in build/vm/root.json and build/vm/user.json.
 """
 import collections
 import concurrent.futures
@@ -72,7 +74,7 @@ def test(user, path, end):
     start = time.monotonic()
     # The configuration is not bundled to a file, and nothing cached: the project may belong to another user.
     status, output = machine(user, ["npx", "vitest", "run", path, "--configLoader=runner", "--no-cache",
-                                    "--testTimeout=60000", "--hookTimeout=60000", "--reporter=default",
+                                    "--testTimeout=60000", "--hookTimeout=60000", "--retry=1", "--reporter=default",
                                     "--reporter=json", "--outputFile.json=" + report], end)
     result = counts(report, status)
     print("\n== %s, in a virtual machine as %s: %s (%d s)\n%s" % (
