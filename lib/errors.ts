@@ -85,6 +85,27 @@ export class PermissionError extends TscontainError {
   }
 }
 
+/** How a registry answered, where that is what an {@link ImageError} is about. */
+export interface ImageErrorDetails extends ErrorDetails {
+  /** The status of the registry's answer (HTTP), such as 404. */
+  readonly status?: number | undefined;
+}
+
+/**
+ * An image that is not what it should be, cannot be found, or cannot be had: the bytes of others, not an option. `code` says
+ * which: `ERR_REFERENCE`, `ERR_DIGEST`, `ERR_MANIFEST`, `ERR_CONFIG`, `ERR_LAYER`, `ERR_LAYER_LIMIT`, `ERR_NOT_FOUND`,
+ * `ERR_REGISTRY`, `ERR_UNAUTHORIZED`, `ERR_TIMEOUT`, `ERR_STORE`.
+ */
+export class ImageError extends TscontainError {
+  override name = 'ImageError';
+  readonly status: number | undefined;
+
+  constructor(code: `ERR_${string}`, message: string, details: ImageErrorDetails = {}) {
+    super(code, message, details);
+    this.status = details.status;
+  }
+}
+
 /** The operation was ended by an `AbortSignal`; `cause` is the signal's reason. */
 export class AbortedError extends TscontainError {
   override name = 'AbortError';

@@ -17,12 +17,15 @@ export {
   AbortedError,
   type ErrorDetails,
   ExitError,
+  ImageError,
+  type ImageErrorDetails,
   OptionError,
   PermissionError,
   type StepReference,
   TscontainError,
   UnsupportedError,
 } from './errors.js';
+export type { Digest } from './image/index.js';
 export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { Descriptor } from './launcher/native.js';
 export type { StepDescription } from './plan/describe.js';

@@ -1,0 +1,3 @@
+/** Images: documents, layers, the store, registries. */
+
+export type { Digest } from './digest.js';
