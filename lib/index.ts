@@ -13,6 +13,7 @@ export type { ContainerFileSystem, DirectoryEntry, FilePath, FileStat, ReadFileO
 export type * from './container/options.js';
 export type { ContainerProcess, OutputChunk } from './container/process.js';
 export type { ExitReason, Result, Usage } from './container/result.js';
+export type { StorageInspection } from './container/storage/bound.js';
 export {
   AbortedError,
   type ErrorDetails,

@@ -28,6 +28,7 @@ import { compileProcess, type ProcessIdentity, type ProcessProfile } from './pla
 import { areDefault } from './settings/attributes.js';
 import type { ContainerSettings } from './settings.js';
 import type { SourceFacts } from './sources.js';
+import { expectLoopFiles } from './storage/bound.js';
 
 /** Everything that a container is made from, before anything is started. */
 export interface Blueprint {
@@ -61,6 +62,7 @@ export function seccompTarget(capabilities: Capabilities): SeccompTarget {
 export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): Blueprint {
   if (!areDefault(settings.attributes)) expectPermitted(settings.attributes);
   if (settings.timeOffsets && !kernelKinds().includes('time')) throw noTimeNamespaces();
+  if (settings.storage.disk) expectLoopFiles();
   const id = newId();
   const hostname = settings.hostname ?? id;
   const ids: IdMode = isRoot() ? 'range' : 'single';

@@ -31,6 +31,7 @@ import {
   type UserSpec,
 } from './settings.js';
 import { resolveSources } from './sources.js';
+import { inspectStorage, type StorageInspection } from './storage/bound.js';
 import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
 
 /** How a container ended. */
@@ -68,6 +69,7 @@ export interface ContainerInspection {
   readonly cgroup: string | undefined;
   readonly seccomp: 'default' | 'docker' | 'custom';
   readonly capabilities: readonly string[];
+  readonly storage: StorageInspection;
   /** Every protection that was asked to be weaker, or that this host cannot give. Empty is what one wants to see. */
   readonly relaxations: readonly string[];
 }
@@ -305,6 +307,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       cgroup,
       seccomp: this.#settings.seccompName,
       capabilities: blueprint.profile.capabilities.toArray(),
+      storage: inspectStorage(this.#settings.storage),
       relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
     };
   }

@@ -97,6 +97,14 @@ function stepHint(step: Step, errno: string): string | undefined {
       if (errno === 'EBADF')
         return "there is no private directory for storage on disk: set XDG_DATA_HOME, or upper: 'tmpfs'";
       break;
+    case 'sparseFile':
+      if (errno === 'EFBIG') return 'the file system of the directory of containers has no files of that size';
+      break;
+    case 'loopDevice':
+      return "storage.size takes a free loop device with upper: 'disk' (loop(4)): is there one, and may this process use it?";
+    case 'fsopen':
+      if (errno === 'ENODEV') return `this kernel has no ${step.type}`;
+      break;
     case 'rlimit':
       if (errno === 'EPERM') return `this process may not go above its own hard limit of ${step.name} (ulimit -H)`;
       break;

@@ -120,11 +120,17 @@ export interface StorageOptions {
   /** `'tmpfs'` (default): memory, counted as the container's. `'disk'`: a private directory of the library's. */
   readonly upper?: 'tmpfs' | 'disk';
   /**
-   * Upper bound in bytes, at least 4096. Default: half of `limits.memory`, at most 1 GiB.
-   * With `'disk'`, where it could not be enforced yet, an {@link UnsupportedError}; so is `inodes`.
+   * Upper bound in bytes, at least 4096. Default: half of `limits.memory`, at most 1 GiB; with `'disk'` none.
+   *
+   * On disk it is enforced by a file system of the container's own, in a sparse file that has no name: root only, and an
+   * {@link UnsupportedError} without loop devices. Nothing is reserved: where the disk itself is full before, programs
+   * get input/output errors (EIO).
    */
   readonly size?: Size;
-  /** Upper bound on files and directories, at least 16. Default: one for every 4 KiB of `size`, from 1024 to 1,048,576. */
+  /**
+   * Upper bound on files and directories, at least 16. Default: one for every 4 KiB of `size`, from 1024 to 1,048,576. On disk
+   * only with `size`, and no more than one for every 4 KiB of it; each takes up to 256 bytes of the disk beyond `size`.
+   */
   readonly inodes?: number;
 }
 

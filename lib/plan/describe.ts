@@ -85,6 +85,14 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('stat', 'verify that "/" has nothing above it'), manual: 'pivot_root(2)' };
     case 'stateDirectory':
       return page('mkdir', `make a private directory on disk, as "${step.to}"`);
+    case 'sparseFile':
+      return page('openat', `make a file of ${step.size} bytes without a name, as "${step.to}"`);
+    case 'loopDevice':
+      return { ...page('ioctl', `make a block device of "${step.file}", as "${step.to}"`), manual: 'loop(4)' };
+    case 'fsconfigDevice':
+      return page('fsconfig', `set ${step.key} to "${step.device}"`);
+    case 'layerDirectories':
+      return page('mkdir', `make upper and work in "${step.on}", and give all to the container's root`);
     case 'setHostname':
       return page('sethostname', `set the host name to ${step.name}`);
     case 'setDomainName':

@@ -69,6 +69,10 @@ export const stepOp = {
   landlockPort: 92,
   landlockRestrict: 93,
   labelOnExec: 94,
+  sparseFile: 110,
+  loopDevice: 111,
+  fsconfigDevice: 112,
+  layerDirectories: 113,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
@@ -210,6 +214,17 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [slots.of(step.to)]);
     case 'stateDirectory':
       return writer.put(op, [slots.of(step.to)]);
+    case 'sparseFile': {
+      const pieces = new RecordWriter();
+      for (const { offset, bytes } of step.pieces) pieces.put(1, [offset], [bytes]);
+      return writer.put(op, [slots.of(step.to), step.size], [pieces.bytes()]);
+    }
+    case 'loopDevice':
+      return writer.put(op, [slots.of(step.to), slots.of(step.file)]);
+    case 'fsconfigDevice':
+      return writer.put(op, [slots.of(step.on), slots.of(step.device)], [step.key]);
+    case 'layerDirectories':
+      return writer.put(op, [slots.of(step.on)]);
     case 'sysctl':
       return writer.put(op, [slots.of(step.under), step.tolerant ? 1 : 0], [sysctlPath(step.key), step.value]);
     case 'timeOffsets':

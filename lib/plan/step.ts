@@ -115,6 +115,19 @@ export type Step =
   | { readonly kind: 'verifyRoot' }
   /** The container's private directory on disk, as a mount, owned by the container's root. */
   | { readonly kind: 'stateDirectory'; readonly to: Slot }
+  /** A file in the directory of containers on disk, without a name: these bytes, and else holes. */
+  | {
+      readonly kind: 'sparseFile';
+      readonly to: Slot;
+      readonly size: number;
+      readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
+    }
+  /** A file as a block device, which ends when nobody has it open or mounted any more. */
+  | { readonly kind: 'loopDevice'; readonly to: Slot; readonly file: Slot }
+  /** Set an option to the path of a loop device. */
+  | { readonly kind: 'fsconfigDevice'; readonly on: Slot; readonly key: string; readonly device: Slot }
+  /** `upper` and `work` in a mount that was made for the container, all three owned by the container's root. */
+  | { readonly kind: 'layerDirectories'; readonly on: Slot }
   | { readonly kind: 'setHostname'; readonly name: string }
   | { readonly kind: 'setDomainName'; readonly name: string }
   /** Set a value below /proc/sys of the very mount that `under` is, and read it back. `key` has dots. */

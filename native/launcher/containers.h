@@ -25,6 +25,7 @@ struct container {
   int oom, oom_counter;
   u64 oom_kills; // seen so far, v2
   bool stored;   // has a directory on disk
+  int bounded;   // the root of the file system that is its alone, -1: none
   int remover;   // the process that removes it
   u32 next_group;
   u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not

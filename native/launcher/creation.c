@@ -185,6 +185,8 @@ static long run_host_steps(struct creation* creation, const struct blob* steps) 
   long rc = set_slot(&context, SLOT_USERNS, sys(openat, AT_FDCWD, path, O_CLOEXEC, 0));
   if (rc >= 0)
     rc = run_steps(&context, steps);
+  if (context.bounded >= 0)
+    close_fd(&c->bounded), c->bounded = context.bounded;
   struct stat_facts facts;
   c->stored = state_dir >= 0 && stat_of(state_dir, c->name, AT_SYMLINK_NOFOLLOW, &facts) == 0;
   return rc < 0 ? fail(creation, STAGE_HOST_STEP, failure.step, rc, failure.text) : 0;
@@ -229,6 +231,7 @@ struct container* new_container(const struct recipe* recipe) {
       .agent = recipe->agent,
       .setup = -1,
       .mounts = -1,
+      .bounded = -1,
       .oom = -1,
       .oom_counter = -1,
       .range = -1,

@@ -141,6 +141,10 @@ enum step_op {
   STEP_LANDLOCK_PORT = 92,
   STEP_LANDLOCK_RESTRICT = 93,
   STEP_LABEL_ON_EXEC = 94,
+  STEP_SPARSE_FILE = 110,
+  STEP_LOOP_DEVICE = 111,
+  STEP_FSCONFIG_DEVICE = 112,
+  STEP_LAYER_DIRECTORIES = 113,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.

@@ -63,6 +63,10 @@ static const struct step_kind kinds[] = {
     [STEP_SET_DOMAIN_NAME] = {step_set_domain_name, 0, 1},
     [STEP_TIME_OFFSETS] = {step_time_offsets, 5, 0},
     [STEP_JOIN_CGROUP] = {step_join_cgroup, 1, 0},
+    [STEP_SPARSE_FILE] = {step_sparse_file, 2, 1},
+    [STEP_LOOP_DEVICE] = {step_loop_device, 2, 0},
+    [STEP_FSCONFIG_DEVICE] = {step_fsconfig_device, 2, 1},
+    [STEP_LAYER_DIRECTORIES] = {step_layer_directories, 1, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {
@@ -71,6 +75,7 @@ void reset_context(struct plan_context* context, struct failure* failure) {
     context->slots[i] = -1;
   context->failure = failure;
   context->state_dir = -1;
+  context->bounded = -1;
 }
 
 int slot_fd(const struct plan_context* context, u64 slot) {

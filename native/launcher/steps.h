@@ -30,7 +30,8 @@ struct plan_context {
   struct failure* failure;
   const char* state_name; // the container's own directory name in the state directory, host steps only
   int state_dir;
-  u64 owner; // the host id of the container's root
+  u64 owner;   // the host id of the container's root
+  int bounded; // the root of a file system that was made for the container, host steps only
 };
 
 void reset_context(struct plan_context* context, struct failure* failure);
@@ -47,6 +48,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
     step_personality, step_oom_score_adjust, step_setns, step_join_cgroup, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
+step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_layer_directories;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
 step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;
 
@@ -59,6 +61,8 @@ void restore_oom_score(int fd, i64 score);
 // A descriptor of a slot number, AT_FDCWD for all ones; -EBADF where there is none.
 int slot_fd(const struct plan_context* context, u64 slot);
 long set_slot(struct plan_context* context, u64 slot, long fd);
+// steps_storage.c. Makes `upper` and `work`, owned by the container's root, in a directory, which becomes its too.
+long make_layer_directories(const struct plan_context* context, int dir);
 // The kernel's own words about what was refused to a configuration context (fsopen(2)).
 void explain_configuration(struct plan_context* context, int fd);
 void explain(struct plan_context* context, u32 detail, const char* text);

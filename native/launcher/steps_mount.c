@@ -360,14 +360,7 @@ long step_state_directory(struct plan_context* context, const struct record* ste
   long dir = sys(openat, context->state_dir, context->state_name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
   if (dir < 0)
     return dir;
-  static const char* const names[] = {"upper", "work"};
-  for (int i = 0; i < 2 && rc >= 0; i++) {
-    rc = sys(mkdirat, dir, names[i], 0755);
-    if (rc >= 0)
-      rc = sys(fchownat, dir, names[i], context->owner, context->owner, AT_SYMLINK_NOFOLLOW);
-  }
-  if (rc >= 0)
-    rc = sys(fchownat, dir, "", context->owner, context->owner, AT_EMPTY_PATH);
+  rc = make_layer_directories(context, (int)dir);
   long tree = rc < 0 ? rc : sys(open_tree, dir, "", 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH);
   sys(close, dir);
   return set_slot(context, step->ints[0], tree);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Container, type ContainerOptions, OptionError } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
-import { needsController, needsRoot } from '../support/requirements.js';
+import { needsController, needsLoopFiles, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 import { startFresh } from './fresh.js';
 import { inside, insideOf, outside, probeArgv } from './probe.js';
@@ -77,6 +77,22 @@ answer([first, size < 9 * 2**20, attempt(files)])`;
     const mounts = [{ type: 'tmpfs', target: '/x', size: '8MiB', inodes: 2000 }] as const;
     expect(await inside(fill('/x'), { mounts })).toEqual(['ENOSPC', true, 'ENOSPC']);
     expect(await inside<string[]>(fill('/dev/shm'), { limits: { memory: '512MiB' } })).toEqual(['ENOSPC', false, 'OK']);
+  });
+
+  it('H5: storage on disk is bounded in bytes and in files', async (context) => {
+    needsLoopFiles(context);
+    const fill = `
+def bytes_():
+    with open('/tmp/big', 'wb', buffering=0) as f:
+        while True: f.write(b'x' * 65536)
+def files():
+    for i in range(5000): os.close(os.open('/tmp/f%d' % i, os.O_CREAT | os.O_WRONLY))
+first = attempt(bytes_)
+size = os.path.getsize('/tmp/big')
+os.unlink('/tmp/big')
+answer([first, size < 9 * 2**20, size > 7 * 2**20, attempt(files), len(os.listdir('/tmp')) < 2000])`;
+    const bounded = { storage: { upper: 'disk', size: '8MiB', inodes: 2000 } } as const;
+    expect(await inside(fill, bounded)).toEqual(['ENOSPC', true, true, 'ENOSPC', true]);
   });
 
   it('H6: descriptors, queues and shared memory are bounded', async () => {

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, realpathSync, statfsSync } from 'node:fs';
 import type { TestContext } from 'vitest';
+import { knowsExt4 } from '../../lib/container/storage/bound.js';
 import { AppArmor, Landlock } from '../../lib/index.js';
 import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
 
@@ -25,6 +26,13 @@ const overlayfs = 0x794c7630;
 export function needsUpperOnDisk(context: TestContext): void {
   const { type } = statfsSync('/var/lib');
   context.skip(type === overlayfs, '/var/lib is on an overlay, which cannot hold another overlay’s upper directory');
+}
+
+/** Skip where no file can be made a block device with an ext4 on it. */
+export function needsLoopFiles(context: TestContext): void {
+  needsRoot(context);
+  context.skip(!existsSync('/dev/loop-control'), 'no loop devices (/dev/loop-control)');
+  context.skip(!knowsExt4(), 'this kernel has no ext4');
 }
 
 /** Skip where Landlock of the kernel is older than this ABI. */

@@ -8,11 +8,14 @@ import { overlay } from '../../primitives/mount/steps.js';
  * The layers are named by us and relative to the stage, so that no path of a user's is ever part of an option string.
  * `userxattr`, as the mount belongs to a user namespace: trusted attributes cannot be written there, and with it
  * redirects and metadata-only copies are off (overlayfs.rst, "User xattr").
+ *
+ * With `onDisk` it is `volatile` too (Linux 5.10): what is written ends with the container, so nothing waits until it is safe
+ * on the disk, neither a program's fsync(2) nor the end, when all of the host's file system would be synced.
  */
 export function containerOverlay(
   to: Slot,
   stage: Slot,
-  { lower, upper, work }: { lower: readonly string[]; upper: string; work: string },
+  { lower, upper, work, onDisk = false }: { lower: readonly string[]; upper: string; work: string; onDisk?: boolean },
 ): Step[] {
   return [
     { kind: 'fchdir', to: stage },
@@ -20,7 +23,7 @@ export function containerOverlay(
       lower: lower.map((path) => ({ path })),
       upper: { path: upper },
       work: { path: work },
-      options: [['userxattr']],
+      options: onDisk ? [['userxattr'], ['volatile']] : [['userxattr']],
     }),
   ];
 }

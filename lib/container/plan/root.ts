@@ -2,7 +2,8 @@
 
 import type { Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
-import type { ContainerSettings } from '../settings.js';
+import type { ContainerSettings, StorageSettings } from '../settings.js';
+import { loopFile } from '../storage/bound.js';
 import type { IdMode } from './compile.js';
 import { hostImage } from './host-image.js';
 import { containerOverlay } from './overlay.js';
@@ -17,11 +18,16 @@ export interface RootSteps {
 export function root(settings: ContainerSettings, ids: IdMode): RootSteps {
   if (settings.image.kind === 'rootfs') return overlayRoot(settings.image.path, settings, ids);
   hostRoots[ids] ??= hostRoot(ids);
-  return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids]) : hostRoots[ids];
+  return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
+}
+
+/** Where what is written goes: a private directory, or a file system of its own. */
+function disk({ disk }: StorageSettings): Step[] {
+  return disk ? loopFile('disk', disk) : [{ kind: 'stateDirectory', to: 'disk' }];
 }
 
 /** The same root in a private directory on disk. It is a mount of the host's file system, so it gets its attributes here. */
-function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps): RootSteps {
+function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps, storage: StorageSettings): RootSteps {
   const attributes: Step = {
     kind: 'mountSetattr',
     on: 'root',
@@ -35,7 +41,7 @@ function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps): RootSte
     (step): Step => (step.kind === 'openTree' && step.to === 'root' ? { ...step, path: 'disk/upper' } : step),
   );
   return {
-    hostTrees: [...hostTrees, [{ kind: 'stateDirectory', to: 'disk' }]],
+    hostTrees: [...hostTrees, disk(storage)],
     steps: [[attach('disk', 'stage', 'disk')], inDirectory.slice(0, 1), [attributes], inDirectory.slice(1), ...rest],
   };
 }
@@ -84,15 +90,12 @@ function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode):
     ? [attach('disk', 'stage', 'disk')]
     : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
   return {
-    hostTrees: [
-      hostTree('lower', { path, readOnly: true, idmap: ids === 'range' }),
-      onDisk ? [{ kind: 'stateDirectory', to: 'disk' }] : [],
-    ],
+    hostTrees: [hostTree('lower', { path, readOnly: true, idmap: ids === 'range' }), onDisk ? disk(storage) : []],
     steps: [
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
-        ...containerOverlay('root', 'stage', { lower: ['lower'], upper: 'disk/upper', work: 'disk/work' }),
+        ...containerOverlay('root', 'stage', { lower: ['lower'], upper: 'disk/upper', work: 'disk/work', onDisk }),
         attach('root', 'stage', 'root'),
         ...['proc', 'sys', 'dev', 'etc'].map((name) => directory('root', name, 0o755)),
         directory('root', 'tmp', 0o1777),

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { parseContainerOptions } from '../../../../lib/container/settings.js';
-import { UnsupportedError } from '../../../../lib/errors.js';
 import { refusal, shown } from './refusal.js';
 
 const limitsOf = (limits: unknown) => parseContainerOptions({ limits }).limits;
@@ -242,9 +241,17 @@ describe('storage', () => {
     refusal(() => parseContainerOptions({ storage: 'disk' }), 'storage');
   });
 
-  it.each(['size', 'inodes'])('H5: refuses a %s on disk, which nothing would enforce', (key) => {
-    const parse = () => parseContainerOptions({ storage: { upper: 'disk', [key]: 10_000 } });
-    expect(parse).toThrow(UnsupportedError);
-    expect(parse).toThrow(`option storage.${key}: a bound cannot be enforced yet with upper: 'disk'`);
+  it('has a bound on disk only where one is asked for', () => {
+    const parse = (storage: object) => parseContainerOptions({ storage: { upper: 'disk', ...storage } }).storage.disk;
+    expect(parse({})).toBeUndefined();
+    expect(parse({ size: '64MiB' })).toEqual({ size: 2 ** 26, inodes: 2 ** 14 });
+    expect(parse({ size: '10GiB', inodes: 100 })).toEqual({ size: 10 * 2 ** 30, inodes: 100 });
+  });
+
+  it('H5: refuses inodes on disk without a size, or more than can be had, and a size that no file can have', () => {
+    const parse = (storage: object) => () => parseContainerOptions({ storage: { upper: 'disk', ...storage } });
+    refusal(parse({ inodes: 100 }), 'storage.inodes');
+    refusal(parse({ size: '64MiB', inodes: 2 ** 14 + 1 }), 'storage.inodes');
+    for (const size of [4095, '5TiB', -1, 'much']) refusal(parse({ size }), 'storage.size');
   });
 });
