@@ -127,57 +127,46 @@ public:
     std::string path = info[0].As<Napi::String>(), trigger = info[1].As<Napi::String>();
     event_ = Napi::Persistent(info[2].As<Napi::Function>());
     const char* call = "open";
-    fd_ = open(path.c_str(), O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    int error = fd_ < 0 ? errno : 0;
+    int fd = open(path.c_str(), O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int error = fd < 0 ? errno : 0;
     if (!error) {
       call = "write";
       // With its NUL, as the kernel's own example does.
-      error = write(fd_, trigger.c_str(), trigger.size() + 1) < 0 ? errno : 0;
+      error = write(fd, trigger.c_str(), trigger.size() + 1) < 0 ? errno : 0;
     }
     if (!error) {
       call = "epoll_ctl";
       auto ready = [this](int, int) { Ready(); };
-      error = Poller::Open(info.Env(), fd_, ready, &poller_);
+      error = file_.Open(info.Env(), fd, ready);
+      fd = -1;
     }
     if (error) {
-      Release();
+      if (fd >= 0)
+        close(fd);
       ThrowErrno(info.Env(), call, error);
       return;
     }
     self_ = Napi::Persistent(info.This().As<Napi::Object>());
-    poller_->Want(UV_PRIORITIZED);
-  }
-
-  ~PressureTrigger() override {
-    Release();
+    file_.Want(UV_PRIORITIZED);
   }
 
 private:
-  void Release() {
-    if (poller_)
-      poller_->Close();
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = -1;
-  }
-
   void Close(const Napi::CallbackInfo& info) {
-    Release();
+    file_.Close();
     self_.Reset();
   }
 
   void Ref(const Napi::CallbackInfo& info) {
-    if (poller_)
-      poller_->Ref(info[0].ToBoolean());
+    file_.Ref(info[0].ToBoolean());
   }
 
   // A removed cgroup polls as an error for ever, and its files answer ENODEV.
   void Ready() {
     Napi::HandleScope scope(Env());
     char text[512];
-    ssize_t got = fd_ < 0 ? -1 : pread(fd_, text, sizeof text, 0);
-    if (got <= 0 && poller_)
-      poller_->Want(0);
+    ssize_t got = file_.fd() < 0 ? -1 : pread(file_.fd(), text, sizeof text, 0);
+    if (got <= 0)
+      file_.Want(0);
     napi_value value = nullptr;
     napi_status status =
         got > 0 ? napi_create_string_utf8(Env(), text, static_cast<size_t>(got), &value) : napi_get_null(Env(), &value);
@@ -185,8 +174,7 @@ private:
       CallFromLoop(Env(), event_, {value});
   }
 
-  int fd_ = -1;
-  Poller* poller_ = nullptr; // set to null by whoever closes it
+  PolledDescriptor file_;
   Napi::FunctionReference event_;
   Napi::ObjectReference self_;
 };

@@ -94,22 +94,21 @@ public:
   // new Channel(descriptor, onMessage(bytes, descriptors), onEnd(errno)): takes the descriptor over.
   explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {
     Napi::Env env = info.Env();
-    fd_ = Descriptor::Take(info[0]);
-    if (fd_ < 0)
+    int fd = Descriptor::Take(info[0]);
+    if (fd < 0)
       return;
     int size = 1 << 20; // the kernel caps it at net.core.wmem_max
-    setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     message_ = Napi::Persistent(info[1].As<Napi::Function>());
     end_ = Napi::Persistent(info[2].As<Napi::Function>());
-    int error = Poller::Open(
-        env, fd_, [this](int events, int failed) { Ready(events, failed); }, &poller_);
+    int error = file_.Open(env, fd, [this](int events, int failed) { Ready(events, failed); });
     if (error) {
       ThrowErrno(env, "epoll_ctl", error);
       return;
     }
     self_ = Napi::Persistent(info.This().As<Napi::Object>()); // alive until closed
-    poller_->Want(UV_READABLE);
-    poller_->Ref(false);
+    file_.Want(UV_READABLE);
+    file_.Ref(false);
   }
 
   ~Channel() override {
@@ -118,11 +117,7 @@ public:
 
 private:
   void Release() {
-    if (poller_)
-      poller_->Close();
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = -1;
+    file_.Close();
     for (Outgoing& message : queue_)
       for (int fd : message.fds)
         close(fd);
@@ -136,18 +131,16 @@ private:
 
   // drain(): handles what has already arrived, now. Two sockets have no order between them; this makes one.
   void Drain(const Napi::CallbackInfo& info) {
-    for (int i = 0; i < kMostDrained && fd_ >= 0 && Receive(); i++) {
+    for (int i = 0; i < kMostDrained && file_.fd() >= 0 && Receive(); i++) {
     }
   }
 
   void Ref(const Napi::CallbackInfo& info) {
-    if (poller_)
-      poller_->Ref(true);
+    file_.Ref(true);
   }
 
   void Unref(const Napi::CallbackInfo& info) {
-    if (poller_)
-      poller_->Ref(false);
+    file_.Ref(false);
   }
 
   // send(bytes, descriptors): false when the other side is gone. The descriptors stay the caller's.
@@ -162,7 +155,7 @@ private:
         return env.Undefined();
       fds.push_back(fd);
     }
-    if (fd_ < 0)
+    if (file_.fd() < 0)
       return Napi::Boolean::New(env, false);
     if (bytes.ByteLength() > kLargest || fds.size() >= static_cast<size_t>(kMaxFds)) {
       ThrowErrno(env, "sendmsg", EMSGSIZE);
@@ -194,7 +187,7 @@ private:
   // 0, or the errno of a message that is neither sent nor going to be.
   int SendOrQueue(const char* data, size_t length, const std::vector<int>& fds) {
     if (queue_.empty()) {
-      if (SendNow(fd_, data, length, fds.data(), fds.size()) >= 0)
+      if (SendNow(file_.fd(), data, length, fds.data(), fds.size()) >= 0)
         return 0;
       if (errno != EAGAIN && errno != ENOBUFS)
         return errno;
@@ -212,21 +205,21 @@ private:
     }
     message.bytes.assign(data, data + length);
     queue_.push_back(std::move(message));
-    poller_->Want(UV_READABLE | UV_WRITABLE);
+    file_.Want(UV_READABLE | UV_WRITABLE);
     return 0;
   }
 
   void Flush() {
     while (!queue_.empty()) {
       Outgoing& next = queue_.front();
-      if (SendNow(fd_, next.bytes.data(), next.bytes.size(), next.fds.data(), next.fds.size()) < 0 &&
+      if (SendNow(file_.fd(), next.bytes.data(), next.bytes.size(), next.fds.data(), next.fds.size()) < 0 &&
           (errno == EAGAIN || errno == ENOBUFS))
         return;
       for (int fd : next.fds)
         close(fd);
       queue_.pop_front();
     }
-    poller_->Want(UV_READABLE);
+    file_.Want(UV_READABLE);
   }
 
   void Ready(int events, int failed) {
@@ -236,13 +229,13 @@ private:
     if (failed) {
       // A peer that is gone and has not read everything is an error of the socket, which libuv gives up on; what the
       // peer has sent before, such as why it ended, is there nevertheless.
-      while (fd_ >= 0 && Receive()) {
+      while (file_.fd() >= 0 && Receive()) {
       }
-      if (fd_ >= 0)
+      if (file_.fd() >= 0)
         End(failed);
       return;
     }
-    for (int i = 0; i < kBurst && fd_ >= 0; i++)
+    for (int i = 0; i < kBurst && file_.fd() >= 0; i++)
       if (!Receive())
         return;
   }
@@ -264,7 +257,7 @@ private:
     // ECONNRESET: the peer is gone and has not read everything. It is told once, before what the peer has sent
     // (unix(7), net/unix/af_unix.c); that still comes.
     do
-      got = recvmsg(fd_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+      got = recvmsg(file_.fd(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     if (got < 0 && errno == EAGAIN)
       return false;
@@ -301,7 +294,7 @@ private:
       Release();
       return false;
     }
-    return fd_ >= 0;
+    return file_.fd() >= 0;
   }
 
   // The record itself, fetched from its memfd if it came in one. Null for what no honest peer sends, or when no buffer
@@ -346,8 +339,7 @@ private:
     self_.Reset();
   }
 
-  int fd_ = -1;
-  Poller* poller_ = nullptr; // set to null by whoever closes it
+  PolledDescriptor file_;
   Napi::FunctionReference message_, end_;
   Napi::ObjectReference self_;
   std::deque<Outgoing> queue_;

@@ -1,4 +1,5 @@
 #include "poller.h"
+#include <unistd.h>
 
 namespace tscontain {
 
@@ -88,6 +89,36 @@ void Poller::Close() {
     poller->owner_->Closed(poller);
     delete poller;
   });
+}
+
+PolledDescriptor::~PolledDescriptor() {
+  Close();
+}
+
+int PolledDescriptor::Open(Napi::Env env, int fd, std::function<void(int, int)> ready) {
+  fd_ = fd;
+  int error = Poller::Open(env, fd, std::move(ready), &poller_);
+  if (error)
+    Close();
+  return error;
+}
+
+void PolledDescriptor::Want(int events) {
+  if (poller_)
+    poller_->Want(events);
+}
+
+void PolledDescriptor::Ref(bool on) {
+  if (poller_)
+    poller_->Ref(on);
+}
+
+void PolledDescriptor::Close() {
+  if (poller_)
+    poller_->Close();
+  if (fd_ >= 0)
+    close(fd_);
+  fd_ = -1;
 }
 
 bool CallFromLoop(napi_env env, const Napi::FunctionReference& callback, std::initializer_list<napi_value> arguments) {

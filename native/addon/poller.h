@@ -47,6 +47,28 @@ private:
   int wanted_ = 0;
 };
 
+// A descriptor and what watches it, which end together.
+class PolledDescriptor {
+public:
+  PolledDescriptor() = default;
+  PolledDescriptor(const PolledDescriptor&) = delete;
+  PolledDescriptor& operator=(const PolledDescriptor&) = delete;
+  ~PolledDescriptor();
+  // Takes `fd` over. Returns 0, or the errno where it cannot be watched; it is closed then.
+  int Open(Napi::Env env, int fd, std::function<void(int events, int error)> ready);
+  // -1 once it is closed.
+  int fd() const {
+    return fd_;
+  }
+  void Want(int events);
+  void Ref(bool on);
+  void Close();
+
+private:
+  int fd_ = -1;
+  Poller* poller_ = nullptr; // set to null by whoever closes it
+};
+
 // Calls a JavaScript function from the loop; an exception that it throws is Node's uncaught exception. False when
 // nothing can be called any more: a worker that is being terminated refuses every call, and then there is no one to
 // tell.

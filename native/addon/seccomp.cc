@@ -65,36 +65,23 @@ public:
   // new SeccompListener(descriptor, onReady()): takes the descriptor over. Ready means: call receive until it gives
   // nothing.
   explicit SeccompListener(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SeccompListener>(info) {
-    fd_ = Descriptor::Take(info[0]);
-    if (fd_ < 0)
+    int fd = Descriptor::Take(info[0]);
+    if (fd < 0)
       return;
     ready_ = Napi::Persistent(info[1].As<Napi::Function>());
-    int error = Poller::Open(
-        info.Env(), fd_, [this](int, int) { Ready(); }, &poller_);
+    int error = file_.Open(info.Env(), fd, [this](int, int) { Ready(); });
     if (error) {
       ThrowErrno(info.Env(), "epoll_ctl", error);
       return;
     }
     self_ = Napi::Persistent(info.This().As<Napi::Object>());
-    poller_->Want(UV_READABLE);
-    poller_->Ref(false);
-  }
-
-  ~SeccompListener() override {
-    Release();
+    file_.Want(UV_READABLE);
+    file_.Ref(false);
   }
 
 private:
-  void Release() {
-    if (poller_)
-      poller_->Close();
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = -1;
-  }
-
   void Close(const Napi::CallbackInfo& info) {
-    Release();
+    file_.Close();
     self_.Reset();
   }
 
@@ -109,11 +96,11 @@ private:
     Napi::Env env = info.Env();
     std::vector<char> buffer(KernelSizes().notification);
     for (;;) {
-      pollfd ready = {fd_, POLLIN, 0};
-      if (fd_ < 0 || poll(&ready, 1, 0) < 0 || !(ready.revents & POLLIN))
+      pollfd ready = {file_.fd(), POLLIN, 0};
+      if (file_.fd() < 0 || poll(&ready, 1, 0) < 0 || !(ready.revents & POLLIN))
         return ready.revents & (POLLHUP | POLLERR | POLLNVAL) ? env.Null() : env.Undefined();
       std::fill(buffer.begin(), buffer.end(), 0); // or EINVAL
-      if (ioctl(fd_, SECCOMP_IOCTL_NOTIF_RECV, buffer.data()) == 0)
+      if (ioctl(file_.fd(), SECCOMP_IOCTL_NOTIF_RECV, buffer.data()) == 0)
         return Napi::Buffer<char>::Copy(env, buffer.data(), buffer.size());
       // ENOENT: the caller died meanwhile.
       if (errno != EINTR && errno != ENOENT)
@@ -130,7 +117,7 @@ private:
     response->val = info[1].As<Napi::BigInt>().Int64Value(&lossless);
     response->error = -info[2].As<Napi::Number>().Int32Value();
     response->flags = info[3].ToBoolean() ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
-    return Answer(info.Env(), ioctl(fd_, SECCOMP_IOCTL_NOTIF_SEND, response));
+    return Answer(info.Env(), ioctl(file_.fd(), SECCOMP_IOCTL_NOTIF_SEND, response));
   }
 
   // valid(id): whether the call still waits.
@@ -148,7 +135,7 @@ private:
     add.newfd = target < 0 ? 0 : static_cast<uint32_t>(target);
     add.newfd_flags = info[3].ToBoolean() ? O_CLOEXEC : 0;
     add.flags = (target < 0 ? 0 : SECCOMP_ADDFD_FLAG_SETFD) | (info[4].ToBoolean() ? SECCOMP_ADDFD_FLAG_SEND : 0);
-    int made = ioctl(fd_, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    int made = ioctl(file_.fd(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
     return Napi::Number::New(info.Env(), made < 0 ? -errno : made);
   }
 
@@ -190,15 +177,14 @@ private:
   }
 
   bool Waits(uint64_t id) const {
-    return fd_ >= 0 && ioctl(fd_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+    return file_.fd() >= 0 && ioctl(file_.fd(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
   }
 
   static Napi::Value Answer(Napi::Env env, int rc) {
     return Napi::Number::New(env, rc < 0 ? errno : 0);
   }
 
-  int fd_ = -1;
-  Poller* poller_ = nullptr; // set to null by whoever closes it
+  PolledDescriptor file_;
   Napi::FunctionReference ready_;
   Napi::ObjectReference self_;
 };

@@ -26,14 +26,13 @@ public:
 
   // new Stream(descriptor, onReadable(), onWritable()): takes the descriptor over and makes it non-blocking.
   explicit Stream(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Stream>(info) {
-    fd_ = Descriptor::Take(info[0]);
-    if (fd_ < 0)
+    int fd = Descriptor::Take(info[0]);
+    if (fd < 0)
       return;
-    fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) | O_NONBLOCK);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     readable_ = Napi::Persistent(info[1].As<Napi::Function>());
     writable_ = Napi::Persistent(info[2].As<Napi::Function>());
-    int error = Poller::Open(
-        info.Env(), fd_, [this](int events, int failed) { Ready(events, failed); }, &poller_);
+    int error = file_.Open(info.Env(), fd, [this](int events, int failed) { Ready(events, failed); });
     if (error) {
       ThrowErrno(info.Env(), "epoll_ctl", error);
       return;
@@ -41,21 +40,9 @@ public:
     self_ = Napi::Persistent(info.This().As<Napi::Object>());
   }
 
-  ~Stream() override {
-    Release();
-  }
-
 private:
-  void Release() {
-    if (poller_)
-      poller_->Close();
-    if (fd_ >= 0)
-      close(fd_);
-    fd_ = -1;
-  }
-
   void Close(const Napi::CallbackInfo& info) {
-    Release();
+    file_.Close();
     self_.Reset();
   }
 
@@ -66,7 +53,7 @@ private:
     Napi::Env env = info.Env();
     ssize_t got;
     do
-      got = fd_ < 0 ? 0 : read(fd_, buffer, sizeof buffer);
+      got = file_.fd() < 0 ? 0 : read(file_.fd(), buffer, sizeof buffer);
     while (got < 0 && errno == EINTR);
     napi_value chunk = nullptr;
     if (got > 0 && napi_create_buffer_copy(env, static_cast<size_t>(got), buffer, nullptr, &chunk) == napi_ok)
@@ -79,11 +66,11 @@ private:
     auto bytes = info[0].As<Napi::Uint8Array>();
     size_t offset = info[1].As<Napi::Number>().Uint32Value();
     ssize_t wrote = -1;
-    if (fd_ >= 0 && offset <= bytes.ByteLength())
+    if (file_.fd() >= 0 && offset <= bytes.ByteLength())
       do
-        wrote = write(fd_, bytes.Data() + offset, bytes.ByteLength() - offset);
+        wrote = write(file_.fd(), bytes.Data() + offset, bytes.ByteLength() - offset);
       while (wrote < 0 && errno == EINTR);
-    if (wrote < 0 && fd_ >= 0 && errno == EAGAIN)
+    if (wrote < 0 && file_.fd() >= 0 && errno == EAGAIN)
       wrote = 0;
     return Napi::Number::New(info.Env(), static_cast<double>(wrote));
   }
@@ -91,13 +78,11 @@ private:
   // watch(readable, writable): which of the two callbacks to call when it can be done.
   void Watch(const Napi::CallbackInfo& info) {
     int events = (info[0].ToBoolean() ? UV_READABLE : 0) | (info[1].ToBoolean() ? UV_WRITABLE : 0);
-    if (poller_)
-      poller_->Want(events);
+    file_.Want(events);
   }
 
   void Ref(const Napi::CallbackInfo& info) {
-    if (poller_)
-      poller_->Ref(info[0].ToBoolean());
+    file_.Ref(info[0].ToBoolean());
   }
 
   // resize(columns, rows): of a terminal (ioctl_tty(2), TIOCSWINSZ). False where it is none.
@@ -105,7 +90,7 @@ private:
     winsize size = {};
     size.ws_col = static_cast<unsigned short>(info[0].As<Napi::Number>().Uint32Value());
     size.ws_row = static_cast<unsigned short>(info[1].As<Napi::Number>().Uint32Value());
-    return Napi::Boolean::New(info.Env(), fd_ >= 0 && ioctl(fd_, TIOCSWINSZ, &size) == 0);
+    return Napi::Boolean::New(info.Env(), file_.fd() >= 0 && ioctl(file_.fd(), TIOCSWINSZ, &size) == 0);
   }
 
   void Ready(int events, int failed) {
@@ -113,12 +98,11 @@ private:
     // An error or a hang-up shows in the next read or write.
     if (events & UV_READABLE || failed)
       CallFromLoop(Env(), readable_, {});
-    if (events & UV_WRITABLE && fd_ >= 0)
+    if (events & UV_WRITABLE && file_.fd() >= 0)
       CallFromLoop(Env(), writable_, {});
   }
 
-  int fd_ = -1;
-  Poller* poller_ = nullptr; // set to null by whoever closes it
+  PolledDescriptor file_;
   Napi::FunctionReference readable_, writable_;
   Napi::ObjectReference self_;
 };

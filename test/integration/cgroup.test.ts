@@ -620,11 +620,7 @@ describe('bad input', () => {
     const path = name();
     const error = await CgroupV2.create(path, settings as CgroupSettings).catch((failure: unknown) => failure);
     expect(error).toBeInstanceOf(OptionError);
-    expect(
-      (error as OptionError).option
-        .replace(/^settings\.(?!nothing)/, '')
-        .replace('settings.nothing', 'settings.nothing'),
-    ).toContain(option.replace('settings.', ''));
+    expect((error as OptionError).option.replace('settings.', '')).toContain(option.replace('settings.', ''));
     expect(left()).toEqual([]);
   });
 
