@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { mediaTypes, parseIndex, parseManifest } from '../../../../lib/image/document/index.js';
+import { encodeIndex, mediaTypes, parseIndex, parseManifest } from '../../../../lib/image/document/index.js';
 import { aDigest, bytes, descriptor, index, type Json, manifest } from './documents.js';
 
 const { ociManifest, dockerManifest, ociIndex, dockerIndex } = mediaTypes;
@@ -104,6 +104,13 @@ describe('an index', () => {
     );
     expect(manifests[0]?.platform).toEqual({ os: 'linux', architecture: 'arm64' });
     expect(readIndex(index({ mediaType: dockerIndex }), dockerIndex).manifests).toHaveLength(1);
+  });
+
+  it('is written so that it is read as the same', () => {
+    const manifests = readIndex(index()).manifests;
+    const { bytes: written, descriptor: own } = encodeIndex(manifests);
+    expect(parseIndex(written, own.mediaType).manifests).toEqual(manifests);
+    expect(encodeIndex(manifests).descriptor).toEqual(own);
   });
 
   it.each<[string, Json, RegExp]>([
