@@ -102,6 +102,12 @@ function stepHint(step: Step, errno: string): string | undefined {
       break;
     case 'loopDevice':
       return "storage.size takes a free loop device with upper: 'disk' (loop(4)): is there one, and may this process use it?";
+    case 'rootDirectory':
+      if (errno === 'EXDEV') return 'a snapshot is on the btrfs that its subvolume is on';
+      if (errno === 'ENOTTY' || errno === 'EINVAL') return 'only subvolumes of btrfs have snapshots';
+      break;
+    case 'subvolumeLimit':
+      return 'storage.size takes quotas with btrfs, which are enabled for the whole file system (btrfs quota enable)';
     case 'fsopen':
       if (errno === 'ENODEV') return `this kernel has no ${step.type}`;
       break;

@@ -7,6 +7,7 @@
 import { access, lstat, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { OptionError } from '../errors.js';
 import type { IoLimit, Limits } from '../primitives/cgroup/index.js';
+import type { DirectoryRoot } from './plan/directory-root.js';
 import { isAtOrBelow } from './settings/paths.js';
 import type { BindSettings, ContainerSettings, OverlaySettings } from './settings.js';
 import { kernelFileSystem, kernelMountBelow } from './sources/kernel-file-systems.js';
@@ -17,6 +18,8 @@ export interface SourceFacts {
   readonly kinds: ReadonlyMap<number, 'directory' | 'file'>;
   /** The limits, with every device of `io` as `major:minor`. */
   readonly limits: Limits;
+  /** The directory that is the container's root, where a driver has made one for it. */
+  readonly root?: DirectoryRoot;
 }
 
 const noKinds: ReadonlyMap<number, 'directory' | 'file'> = new Map();

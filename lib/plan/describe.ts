@@ -93,6 +93,24 @@ export function describeStep(step: Step): StepDescription {
       return page('fsconfig', `set ${step.key} to "${step.device}"`);
     case 'layerDirectories':
       return page('mkdir', `make upper and work in "${step.on}", and give all to the container's root`);
+    case 'subvolume': {
+      const what = step.source === undefined ? 'a subvolume' : `a snapshot of "${step.source}"`;
+      return { ...page('ioctl', `make ${what} as ${step.name} of "${step.under}"`), manual: 'btrfs-subvolume(8)' };
+    }
+    case 'subvolumeLimit':
+      return { ...page('ioctl', `let "${step.on}" have ${step.bytes} bytes to itself`), manual: 'btrfs-qgroup(8)' };
+    case 'removeTree':
+      return { ...page('unlinkat', `remove ${step.name} of "${step.under}" and all below it`), manual: 'unlink(2)' };
+    case 'rootDirectory': {
+      const what = step.source === undefined ? step.prepared : `a snapshot of "${step.source}"`;
+      const call = step.source === undefined ? 'renameat2' : 'ioctl';
+      return {
+        ...page(call, `make ${what} the container's own root in "${step.under}", as "${step.to}"`),
+        manual: step.source === undefined ? 'rename(2)' : 'btrfs-subvolume(8)',
+      };
+    }
+    case 'reclaim':
+      return { ...page('unlinkat', `remove from "${step.on}" what is nobody's any more`), manual: 'unlink(2)' };
     case 'setHostname':
       return page('sethostname', `set the host name to ${step.name}`);
     case 'setDomainName':

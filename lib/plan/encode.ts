@@ -73,6 +73,11 @@ export const stepOp = {
   loopDevice: 111,
   fsconfigDevice: 112,
   layerDirectories: 113,
+  subvolume: 114,
+  subvolumeLimit: 115,
+  removeTree: 116,
+  rootDirectory: 117,
+  reclaim: 118,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
@@ -224,7 +229,18 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fsconfigDevice':
       return writer.put(op, [slots.of(step.on), slots.of(step.device)], [step.key]);
     case 'layerDirectories':
+    case 'reclaim':
       return writer.put(op, [slots.of(step.on)]);
+    case 'subvolume':
+      return writer.put(op, [slots.of(step.under), slots.of(step.source ?? null)], [step.name]);
+    case 'subvolumeLimit':
+      return writer.put(op, [slots.of(step.on), step.bytes]);
+    case 'removeTree':
+      return writer.put(op, [slots.of(step.under)], [step.name]);
+    case 'rootDirectory': {
+      const slotNumbers = [slots.of(step.to), slots.of(step.under), slots.of(step.source ?? null)];
+      return writer.put(op, slotNumbers, [step.prepared ?? '']);
+    }
     case 'sysctl':
       return writer.put(op, [slots.of(step.under), step.tolerant ? 1 : 0], [sysctlPath(step.key), step.value]);
     case 'timeOffsets':

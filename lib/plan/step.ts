@@ -128,6 +128,22 @@ export type Step =
   | { readonly kind: 'fsconfigDevice'; readonly on: Slot; readonly key: string; readonly device: Slot }
   /** `upper` and `work` in a mount that was made for the container, all three owned by the container's root. */
   | { readonly kind: 'layerDirectories'; readonly on: Slot }
+  /** A new subvolume of btrfs beneath `under`, empty or a snapshot of another one. */
+  | { readonly kind: 'subvolume'; readonly under: Slot; readonly name: string; readonly source?: Slot }
+  /** How many bytes a subvolume may have to itself; takes quotas that are enabled. */
+  | { readonly kind: 'subvolumeLimit'; readonly on: Slot; readonly bytes: number }
+  /** Remove what is there by that name, and all below it. */
+  | { readonly kind: 'removeTree'; readonly under: Slot; readonly name: string }
+  /**
+   * The container's own root on disk, as a mount: a snapshot of `source` beneath `under`, or the directory `prepared` there.
+   * It gets the container's name, and is removed with it.
+   */
+  | ({ readonly kind: 'rootDirectory'; readonly to: Slot; readonly under: Slot } & (
+      | { readonly source: Slot; readonly prepared?: never }
+      | { readonly prepared: string; readonly source?: never }
+    ))
+  /** Remove what containers of dead launchers have left in a directory. */
+  | { readonly kind: 'reclaim'; readonly on: Slot }
   | { readonly kind: 'setHostname'; readonly name: string }
   | { readonly kind: 'setDomainName'; readonly name: string }
   /** Set a value below /proc/sys of the very mount that `under` is, and read it back. `key` has dots. */

@@ -187,8 +187,11 @@ static long run_host_steps(struct creation* creation, const struct blob* steps) 
     rc = run_steps(&context, steps);
   if (context.bounded >= 0)
     close_fd(&c->bounded), c->bounded = context.bounded;
+  if (context.home >= 0)
+    close_fd(&c->home), c->home = context.home;
   struct stat_facts facts;
-  c->stored = state_dir >= 0 && stat_of(state_dir, c->name, AT_SYMLINK_NOFOLLOW, &facts) == 0;
+  int home = c->home >= 0 ? c->home : state_dir;
+  c->stored = home >= 0 && stat_of(home, c->name, AT_SYMLINK_NOFOLLOW, &facts) == 0;
   return rc < 0 ? fail(creation, STAGE_HOST_STEP, failure.step, rc, failure.text) : 0;
 }
 
@@ -232,6 +235,7 @@ struct container* new_container(const struct recipe* recipe) {
       .setup = -1,
       .mounts = -1,
       .bounded = -1,
+      .home = -1,
       .oom = -1,
       .oom_counter = -1,
       .range = -1,

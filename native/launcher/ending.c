@@ -26,7 +26,7 @@ static void end_file_system(int root) {
 static int start_remover(struct container* c) {
   char name[NAME_LENGTH]; // the copy of the launcher's data that a child gets is empty
   memcpy(name, c->name, sizeof name);
-  const int kept[] = {state_dir, c->bounded, c->mounts};
+  const int kept[] = {c->home >= 0 ? c->home : state_dir, c->bounded, c->mounts};
   bool stored = c->stored;
   struct clone_args args = {.exit_signal = SIGCHLD};
   long pid = sys(clone3, &args, sizeof args);
@@ -68,6 +68,7 @@ static bool clean_up(struct container* c) {
     return false;
   for (int h = 0; h < hierarchy_count; h++)
     close_fd(&c->dirs[h]);
+  close_fd(&c->home);
   range_release(c->range);
   c->state = FREE;
   while (container_high > 0 && containers[container_high - 1].state == FREE)
@@ -190,6 +191,11 @@ static void reclaim_directory(int base, bool cgroup, u64* removed) {
       *removed += rc >= 0;
     }
   sys(close, dir);
+}
+
+void reclaim_trees(int dir) {
+  u64 removed = 0;
+  reclaim_directory(dir, false, &removed);
 }
 
 void on_reclaim(int client, u64 request) {

@@ -43,6 +43,9 @@ size_t identity_name(char name[NAME_LENGTH], u64 number);
 // Whether a name was given by a launcher that is not alive any more.
 bool identity_is_dead(const char* name);
 
+// ending.c: removes from a directory what containers of dead launchers have left in it.
+void reclaim_trees(int dir);
+
 // ranges.c: 65,536 host ids for each container, locked against other launchers.
 void ranges_configure(u64 base, u64 count, u64 size, const char* lock_file);
 long range_take(void); // its number, or negative

@@ -145,6 +145,11 @@ enum step_op {
   STEP_LOOP_DEVICE = 111,
   STEP_FSCONFIG_DEVICE = 112,
   STEP_LAYER_DIRECTORIES = 113,
+  STEP_SUBVOLUME = 114,
+  STEP_SUBVOLUME_LIMIT = 115,
+  STEP_REMOVE_TREE = 116,
+  STEP_ROOT_DIRECTORY = 117,
+  STEP_RECLAIM = 118,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.

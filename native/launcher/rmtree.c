@@ -1,4 +1,6 @@
 #include "rmtree.h"
+#include <linux/btrfs.h>
+#include <linux/btrfs_tree.h>
 #include <linux/openat2.h>
 
 enum { MAX_DEPTH = 64, RENAME_NOREPLACE = 1 };
@@ -20,6 +22,24 @@ static long move_up(struct removal* removal, int dir, const char* name) {
   do
     number_append(fresh, sizeof fresh, text_append(fresh, sizeof fresh, 0, "removed-"), ++removal->moved);
   while ((rc = sys(renameat2, dir, name, removal->top, fresh, RENAME_NOREPLACE)) == -EEXIST);
+  return rc;
+}
+
+// The root of a subvolume of btrfs has this number, as the first of a file system may have elsewhere.
+static bool is_subvolume(int fd) {
+  struct stat_facts facts;
+  return stat_of(fd, "", AT_EMPTY_PATH, &facts) == 0 && facts.ino == BTRFS_FIRST_FREE_OBJECTID;
+}
+
+// All of it at once. One that has others in it is not taken; it is made writable, and emptied as a directory is.
+static long remove_subvolume(int dir, const char* name, int fd) {
+  struct btrfs_ioctl_vol_args args = {.fd = 0};
+  u64 flags = 0;
+  if (text_append(args.name, sizeof args.name, 0, name) >= sizeof args.name)
+    return -ENAMETOOLONG;
+  long rc = sys(ioctl, dir, BTRFS_IOC_SNAP_DESTROY, &args);
+  if (rc < 0)
+    sys(ioctl, fd, BTRFS_IOC_SUBVOL_SETFLAGS, &flags);
   return rc;
 }
 
@@ -57,6 +77,10 @@ static long remove_entry(struct removal* removal, int dir, const char* name, int
       open_beneath(dir, name, O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
   if (fd < 0)
     return fd;
+  if (is_subvolume((int)fd) && remove_subvolume(dir, name, (int)fd) >= 0) {
+    sys(close, fd);
+    return 0;
+  }
   if (removal->top < 0)
     removal->top = (int)fd;
   rc = empty_directory(removal, (int)fd, depth + 1);

@@ -67,6 +67,11 @@ static const struct step_kind kinds[] = {
     [STEP_LOOP_DEVICE] = {step_loop_device, 2, 0},
     [STEP_FSCONFIG_DEVICE] = {step_fsconfig_device, 2, 1},
     [STEP_LAYER_DIRECTORIES] = {step_layer_directories, 1, 0},
+    [STEP_SUBVOLUME] = {step_subvolume, 2, 1},
+    [STEP_SUBVOLUME_LIMIT] = {step_subvolume_limit, 2, 0},
+    [STEP_REMOVE_TREE] = {step_remove_tree, 1, 1},
+    [STEP_ROOT_DIRECTORY] = {step_root_directory, 3, 1},
+    [STEP_RECLAIM] = {step_reclaim, 1, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {
@@ -76,6 +81,7 @@ void reset_context(struct plan_context* context, struct failure* failure) {
   context->failure = failure;
   context->state_dir = -1;
   context->bounded = -1;
+  context->home = -1;
 }
 
 int slot_fd(const struct plan_context* context, u64 slot) {

@@ -32,6 +32,7 @@ struct plan_context {
   int state_dir;
   u64 owner;   // the host id of the container's root
   int bounded; // the root of a file system that was made for the container, host steps only
+  int home;    // where else than in state_dir the directory of that name is, host steps only
 };
 
 void reset_context(struct plan_context* context, struct failure* failure);
@@ -49,6 +50,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
     step_personality, step_oom_score_adjust, step_setns, step_join_cgroup, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_layer_directories;
+step_function step_subvolume, step_subvolume_limit, step_remove_tree, step_root_directory, step_reclaim;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
 step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;
 

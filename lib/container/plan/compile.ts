@@ -52,7 +52,7 @@ export const namespaces =
 
 export function compileContainer(input: PlanInput): ContainerSteps {
   const { settings, ids, hostname } = input;
-  const base = root(settings, ids);
+  const base = root(settings, ids, input.facts.root);
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
   const mountTrees = mounts.map((mount) => mount.hostTrees);
   const range = ids === 'range';
@@ -77,7 +77,13 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
   // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
   // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
-  if (usual && settings.image.kind === 'host' && settings.mounts.length === 0 && settings.storage.upper === 'tmpfs') {
+  if (
+    usual &&
+    !input.facts.root &&
+    settings.image.kind === 'host' &&
+    settings.mounts.length === 0 &&
+    settings.storage.upper === 'tmpfs'
+  ) {
     const { size, inodes } = settings.storage;
     const common = remembered(`${ids} ${size} ${inodes} ${mask}`, () => {
       const trees = [...base.hostTrees, deviceNodes];

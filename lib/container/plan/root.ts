@@ -5,6 +5,7 @@ import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
 import { loopFile } from '../storage/bound.js';
 import type { IdMode } from './compile.js';
+import { type DirectoryRoot, directoryRoot } from './directory-root.js';
 import { hostImage } from './host-image.js';
 import { containerOverlay } from './overlay.js';
 import { textFile } from './system-files.js';
@@ -15,7 +16,9 @@ export interface RootSteps {
   readonly steps: readonly (readonly Step[])[];
 }
 
-export function root(settings: ContainerSettings, ids: IdMode): RootSteps {
+/** @param own a directory that is the container's root as it is, where there is one */
+export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot): RootSteps {
+  if (own) return ownRoot(own);
   if (settings.image.kind === 'rootfs') return overlayRoot(settings.image.path, settings, ids);
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
@@ -77,6 +80,20 @@ function hostRoot(ids: IdMode): RootSteps {
   };
 }
 
+/** A directory of its own; only root can have one, as its ids are shifted. */
+function ownRoot(own: DirectoryRoot): RootSteps {
+  return {
+    hostTrees: [directoryRoot('root', own)],
+    steps: [[attach('root', 'stage', 'root'), ...mountPoints]],
+  };
+}
+
+/** Directories that an image need not have. */
+const mountPoints: readonly Step[] = [
+  ...['proc', 'sys', 'dev', 'etc'].map((path): Step => ({ kind: 'makeDirectory', under: 'root', path, mode: 0o755 })),
+  { kind: 'makeDirectory', under: 'root', path: 'tmp', mode: 0o1777 },
+];
+
 /** An overlay over the directory; what is written goes to the stage, or to a private directory on disk. */
 function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode): RootSteps {
   const onDisk = storage.upper === 'disk';
@@ -97,8 +114,7 @@ function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode):
         ...upper,
         ...containerOverlay('root', 'stage', { lower: ['lower'], upper: 'disk/upper', work: 'disk/work', onDisk }),
         attach('root', 'stage', 'root'),
-        ...['proc', 'sys', 'dev', 'etc'].map((name) => directory('root', name, 0o755)),
-        directory('root', 'tmp', 0o1777),
+        ...mountPoints,
       ],
     ],
   };
