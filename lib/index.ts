@@ -26,14 +26,7 @@ export {
   TscontainError,
   UnsupportedError,
 } from './errors.js';
-export {
-  type Digest,
-  type HistoryEntry,
-  type ImageConfig,
-  type Platform,
-  parseReference,
-  type Reference,
-} from './image/index.js';
+export * from './image/index.js';
 export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { Descriptor } from './launcher/native.js';
 export type { StepDescription } from './plan/describe.js';

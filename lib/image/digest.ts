@@ -71,11 +71,16 @@ export class DigestCheck {
     if (this.expectedSize !== undefined && this.size !== this.expectedSize) {
       throw new ImageError('ERR_DIGEST', `${this.what}: ended after ${this.size} of ${this.expectedSize} bytes`);
     }
-    const found = `${this.expected.slice(0, 6)}:${this.#hash.digest('hex')}`;
+    const found = this.digest();
     if (found !== this.expected) {
       throw new ImageError('ERR_DIGEST', `${this.what}: its digest is ${found} and should be ${this.expected}`, {
         hint: 'the bytes were changed or damaged on the way; fetch or copy it again',
       });
     }
+  }
+
+  /** What the bytes so far have as their digest, of the expected one's algorithm. To be called once, at the end. */
+  digest(): Digest {
+    return `${this.expected.startsWith('sha512:') ? 'sha512' : 'sha256'}:${this.#hash.digest('hex')}`;
   }
 }

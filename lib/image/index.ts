@@ -4,3 +4,18 @@ export type { Digest } from './digest.js';
 export type { HistoryEntry, ImageConfig } from './document/index.js';
 export type { Platform } from './platform.js';
 export { parseReference, type Reference } from './reference.js';
+export {
+  type Expected,
+  type FillLayer,
+  type Hold,
+  ImageStore,
+  type ImageStoreOptions,
+  type LayerFacts,
+  type LayerSpec,
+  type Lease,
+  type LockWait,
+  type PartialBlob,
+  type ReferenceEntry,
+  type StoredDescriptor,
+  type Temporary,
+} from './store/index.js';

@@ -84,6 +84,15 @@ export interface Addon {
     path: Buffer,
     prefix: string,
   ): Promise<{ readonly records: Buffer; readonly rest?: Descriptor }>;
+  /**
+   * Opens and locks a file without waiting (flock(2)): undefined where another holds it. The lock ends with the descriptor,
+   * and counts only while the path leads to that file. A file of kind `'create'` is made where there is none.
+   */
+  lockFile(path: string, kind: 'directory' | 'file' | 'create', exclusive: boolean): Descriptor | undefined;
+  /** Removes what is at the path with all below it, by descriptors, following no link and entering no other mount. */
+  removeTree(path: string): Promise<void>;
+  /** Brings the file system of a directory to disk (syncfs(2)). */
+  syncFileSystem(directory: string): Promise<void>;
   removeXattr(file: Buffer | Descriptor, name: string): boolean;
   /** A namespace by the path of its file; an error with `errno` ENOTTY for a file that is none. */
   openNamespace(path: string): Descriptor;

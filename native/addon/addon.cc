@@ -17,6 +17,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitDescriptor(env, exports);
   InitCgroup(env, exports);
   InitChannel(env, exports);
+  InitStore(env, exports);
   InitStream(env, exports);
   InitSeccomp(env, exports);
   InitLandlock(env, exports);

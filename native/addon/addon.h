@@ -9,6 +9,7 @@ namespace tscontain {
 Napi::Object InitDescriptor(Napi::Env env, Napi::Object exports);
 Napi::Object InitCgroup(Napi::Env env, Napi::Object exports);
 Napi::Object InitChannel(Napi::Env env, Napi::Object exports);
+Napi::Object InitStore(Napi::Env env, Napi::Object exports);
 Napi::Object InitStream(Napi::Env env, Napi::Object exports);
 Napi::Object InitSeccomp(Napi::Env env, Napi::Object exports);
 Napi::Object InitLandlock(Napi::Env env, Napi::Object exports);

@@ -1,0 +1,74 @@
+/**
+ * Holds: what a pull, a load or a commit has put into the store, or found there, before a reference keeps it. It is noted in
+ * the temporary directory of this store, which is locked as long as its owner lives, and gc leaves alone what is noted there.
+ */
+
+import { appendFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { lock } from './lock.js';
+import { Temporary } from './temporary.js';
+
+/** Until it is released, gc leaves blobs and layers that were put into this store, or found in it. */
+export interface Hold extends AsyncDisposable {
+  release(): Promise<void>;
+}
+
+const noteFile = 'held';
+
+/** The temporary directory of one open store, and what is held in it. */
+export class Session {
+  #temporary: Promise<Temporary> | undefined;
+  #holds = 0;
+
+  constructor(readonly root: string) {}
+
+  /** A private directory that lasts as long as this store is open. */
+  async directory(): Promise<string> {
+    this.#temporary ??= Temporary.make(this.root);
+    return (await this.#temporary).path;
+  }
+
+  hold(): Hold {
+    this.#holds++;
+    let held = true;
+    const release = async () => {
+      if (!held) return;
+      held = false;
+      if (--this.#holds === 0 && this.#temporary) await rm(join(await this.directory(), noteFile), { force: true });
+    };
+    return { release, [Symbol.asyncDispose]: release };
+  }
+
+  /**
+   * Does something with a blob or layer that gc must see either before or after both this and the note of it.
+   * @param name what to note: a digest, or `layer:` and the name of its directory
+   */
+  async noting<T>(name: string, run: () => Promise<T>): Promise<T> {
+    if (this.#holds === 0) return run();
+    const file = join(await this.directory(), noteFile);
+    return this.excludingCollection(async () => {
+      await appendFile(file, `${name}\n`, { mode: 0o600 });
+      return run();
+    });
+  }
+
+  /** Does something that lasts for a moment, while no gc decides what goes. */
+  async excludingCollection<T>(run: () => Promise<T>): Promise<T> {
+    const held = await lock(collectionLock(this.root), 'create', 'shared');
+    try {
+      return await run();
+    } finally {
+      held.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    await (await this.#temporary)?.dispose();
+    this.#temporary = undefined;
+  }
+}
+
+/** Held shared for moments by whoever names things, exclusively by gc while it decides what goes. */
+function collectionLock(root: string): string {
+  return join(root, 'locks', 'collection');
+}

@@ -1,0 +1,283 @@
+/**
+ * The image store: a directory that any number of processes use at the same time.
+ *
+ *     version              which layout this is
+ *     blobs/sha256/<hex>   manifests, configs and compressed layers, by the digest of their content; never changed
+ *     layers/<chain id>[.<variant>]/root         an unpacked layer, with the image's own ids
+ *                                  /layer.json   what it is; `synced` beside it once a loss of power does not harm it
+ *     references/<hash>    names of images, a file each
+ *     partial/<hex>        blobs on their way, which outlive their writer
+ *     tmp/<random>/        work of processes that live; `held` in it notes what gc is to leave for them
+ *     locks/<name>         what is locked before it is there
+ *
+ * Everything comes to its place by one rename, when it is whole. Locks are flock(2) on the thing itself, where there is one,
+ * and end with their owner; so after a crash nothing is locked, what is not locked in `tmp/` is nobody's, and the next open
+ * removes it. Directories have mode 0700 (security A17): layers contain set-user-ID files.
+ *
+ * Plain files do for all of this: what a database would add, a change of several things at once, is never needed.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve, sep } from 'node:path';
+import { defineSchema, readObject, readText } from '../../container/settings/schema.js';
+import { ImageError, OptionError, TscontainError } from '../../errors.js';
+import { isRoot } from '../../host/configuration.js';
+import type { Digest } from '../digest.js';
+import * as blobs from './blobs.js';
+import { prepareDirectories } from './directory.js';
+import { type Hold, Session } from './hold.js';
+import { type FillLayer, type LayerSpec, Layers, type Lease, layerName } from './layers.js';
+import { type LockWait, throwIfAborted } from './lock.js';
+import { PartialBlob } from './partial.js';
+import {
+  listReferences,
+  type ReferenceEntry,
+  readReference,
+  removeReference,
+  type StoredDescriptor,
+  writeReference,
+} from './references.js';
+import { sweepTemporary, Temporary } from './temporary.js';
+
+/** Options of {@link ImageStore.open}. */
+export interface ImageStoreOptions {
+  /**
+   * The directory, made if missing with mode 0700. By default `/var/lib/tscontain/images` for root, else `tscontain/images`
+   * below `$XDG_DATA_HOME` (`~/.local/share`).
+   */
+  readonly path?: string;
+}
+
+const schema = defineSchema(['path']);
+
+/** Where images are kept: content-addressed, shared by all processes of a user, safe at every moment to be killed in. */
+export class ImageStore implements AsyncDisposable {
+  /** The directory, without links. */
+  readonly path: string;
+  readonly #session: Session;
+  readonly #layers: Layers;
+  #closed = false;
+  static #default: Promise<ImageStore> | undefined;
+
+  private constructor(path: string) {
+    this.path = path;
+    this.#session = new Session(path);
+    this.#layers = new Layers(path);
+  }
+
+  /**
+   * Opens a store, which is made where there is none. What processes left that have died is removed.
+   * @throws OptionError; ImageError `ERR_STORE` for a directory that others can reach or have prepared, or a file system that
+   * takes different names for the same, or keeps no modes or attributes
+   */
+  static async open(options: ImageStoreOptions = {}): Promise<ImageStore> {
+    const { path = defaultPath() } = readObject(options, '', schema);
+    const given = readText(path, 'path', 'an absolute path');
+    if (!isAbsolute(given)) throw new OptionError('path', 'an absolute path', given);
+    const root = await prepareDirectories(resolve(given));
+    await sweepTemporary(root);
+    return new ImageStore(root);
+  }
+
+  /** The store that is used where none is given: opened at the first call, one for this thread, and never closed. */
+  static default(): Promise<ImageStore> {
+    ImageStore.#default ??= ImageStore.open().catch((error: unknown) => {
+      ImageStore.#default = undefined;
+      throw error;
+    });
+    return ImageStore.#default;
+  }
+
+  /** Ends the use of the store: leases and holds of this object are given back. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#layers.close();
+    await this.#session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /**
+   * While it is held, `gc` of every process leaves what is put into this store, or found in it, through this object. Whatever
+   * puts several blobs and then a reference holds one all the time.
+   */
+  hold(): Hold {
+    this.#expectOpen();
+    return this.#session.hold();
+  }
+
+  /** Whether the blob is there; then it stays while a {@link hold} is held. */
+  hasBlob(digest: Digest): Promise<boolean> {
+    this.#expectOpen();
+    return this.#session.noting(digest, () => blobs.hasBlob(this.path, digest));
+  }
+
+  /** Opens a blob for reading; the caller closes it. @throws ImageError `ERR_NOT_FOUND` */
+  openBlob(digest: Digest): Promise<FileHandle> {
+    return blobs.openBlob(this.path, digest);
+  }
+
+  /** A small blob as a whole, verified. @throws ImageError `ERR_NOT_FOUND`, `ERR_DIGEST`, `ERR_STORE` over the limit (bytes) */
+  readBlob(digest: Digest, limit: number): Promise<Buffer> {
+    return blobs.readBlob(this.path, digest, limit);
+  }
+
+  /** Where the blob is, or would be. */
+  blobPath(digest: Digest): string {
+    return blobs.blobPath(this.path, digest);
+  }
+
+  /**
+   * Streams a blob into the store. It is there only when all of it was verified and is on disk.
+   * @throws ImageError `ERR_DIGEST` for other bytes than expected, and nothing is kept
+   */
+  async putBlob(
+    content: AsyncIterable<Uint8Array> | Uint8Array,
+    expected?: blobs.Expected,
+  ): Promise<{ digest: Digest; size: number }> {
+    this.#expectOpen();
+    const fresh = join(await this.#session.directory(), randomBytes(8).toString('hex'));
+    try {
+      const found = await blobs.writeVerified(fresh, content, expected);
+      await this.#name(fresh, found.digest);
+      return found;
+    } finally {
+      await rm(fresh, { force: true });
+    }
+  }
+
+  /**
+   * A blob to be written in pieces, which may be continued by another process after this one has died; undefined where the
+   * store has it by now. Waits while another process writes it.
+   */
+  async partialBlob(digest: Digest, size?: number, wait: LockWait = {}): Promise<PartialBlob | undefined> {
+    this.#expectOpen();
+    if (await this.hasBlob(digest)) return undefined;
+    const partial = await PartialBlob.open(this.path, digest, size, wait);
+    if (!(await this.hasBlob(digest))) return partial;
+    await rm(partial.path, { force: true });
+    await partial.close();
+    return undefined;
+  }
+
+  /** Makes a file in a {@link temporary} directory of this store a blob, once it is verified. @throws ImageError `ERR_DIGEST` */
+  async adoptBlob(path: string, expected: blobs.Expected): Promise<void> {
+    this.#expectOpen();
+    if (!resolve(path).startsWith(join(this.path, 'tmp') + sep)) {
+      throw new ImageError('ERR_STORE', `${path} is not in a temporary directory of the store`, { path });
+    }
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      await blobs.verifyFile(file, expected);
+      await blobs.sealFile(file);
+    } finally {
+      await file.close();
+    }
+    await this.#name(path, expected.digest);
+  }
+
+  /** A private directory on the store's file system, for this process; removed by `dispose`, or after its death. */
+  temporary(): Promise<Temporary> {
+    this.#expectOpen();
+    return Temporary.make(this.path);
+  }
+
+  /** Whether the layer is unpacked. */
+  hasLayer(spec: LayerSpec): Promise<boolean> {
+    return this.#session.noting(`layer:${layerName(spec)}`, () => this.#layers.has(spec));
+  }
+
+  /**
+   * Makes an unpacked layer where there is none: of all that ask for it at the same time, in any process, one fills it, and the
+   * others wait. Nothing stays of one that failed or was aborted, and the next one tries.
+   * @param fill gets an empty directory, and those of the layers below, which are held meanwhile
+   * @throws AbortedError while waiting; ImageError `ERR_NOT_FOUND` where a layer below is not unpacked; what `fill` throws
+   */
+  async ensureLayer(spec: LayerSpec, fill: FillLayer, wait: AbortSignal | LockWait = {}): Promise<void> {
+    this.#expectOpen();
+    const settings = wait instanceof AbortSignal ? { signal: wait } : wait;
+    throwIfAborted(settings.signal, 'a layer');
+    if (await this.hasLayer(spec)) return;
+    await this.#layers.ensure(spec, fill, settings);
+  }
+
+  /**
+   * Keeps all layers of a stack from being removed, until the lease is released or this process ends.
+   * @param diffIds bottom first
+   * @throws ImageError `ERR_NOT_FOUND` where one is not unpacked
+   */
+  leaseLayers(
+    diffIds: readonly Digest[],
+    variant?: string,
+    { whole }: { readonly whole?: boolean } = {},
+  ): Promise<Lease> {
+    this.#expectOpen();
+    return this.#layers.lease(diffIds, { variant, whole });
+  }
+
+  /**
+   * Gives an image a name.
+   * @param options.move whether the name may be taken from another image (security J7)
+   * @throws ImageError `ERR_REFERENCE` where it is another's and may not be moved; `ERR_NOT_FOUND` without that blob
+   */
+  async setReference(
+    reference: string,
+    descriptor: StoredDescriptor,
+    { move }: { readonly move: boolean },
+  ): Promise<void> {
+    this.#expectOpen();
+    const directory = await this.#session.directory();
+    // gc must not decide between the look at the blob and the reference that keeps it.
+    await this.#session.excludingCollection(async () => {
+      if (!(await blobs.hasBlob(this.path, descriptor.digest))) {
+        throw new ImageError('ERR_NOT_FOUND', `the store has no manifest ${descriptor.digest} for ${reference}`);
+      }
+      await writeReference(this.path, { reference, descriptor }, { move, directory });
+    });
+  }
+
+  /** What a reference stands for. */
+  resolve(reference: string): Promise<StoredDescriptor | undefined> {
+    return readReference(this.path, reference);
+  }
+
+  /** All names of images, sorted. @throws ImageError `ERR_STORE` for a file that is damaged */
+  references(): Promise<ReferenceEntry[]> {
+    return listReferences(this.path);
+  }
+
+  /** Takes a name away; the image stays until `gc`. Whether there was one. */
+  untag(reference: string): Promise<boolean> {
+    this.#expectOpen();
+    return removeReference(this.path, reference);
+  }
+
+  #name(path: string, digest: Digest): Promise<void> {
+    return this.#session.noting(digest, () => blobs.nameBlob(this.path, path, digest));
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new TscontainError('ERR_CLOSED', `the image store ${this.path} is closed`);
+  }
+}
+
+function defaultPath(): string {
+  if (isRoot()) return '/var/lib/tscontain/images';
+  try {
+    const data = process.env.XDG_DATA_HOME;
+    // The specification ignores a relative one.
+    return join(data && isAbsolute(data) ? data : join(homedir(), '.local', 'share'), 'tscontain', 'images');
+  } catch (cause) {
+    // homedir() throws for a user without an entry in passwd(5) and without HOME.
+    throw new ImageError('ERR_STORE', 'this user has no home for images', {
+      cause,
+      hint: 'set XDG_DATA_HOME, or give a path to ImageStore.open',
+    });
+  }
+}

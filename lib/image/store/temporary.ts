@@ -1,0 +1,84 @@
+/**
+ * Directories in `tmp/`: private, and locked by whoever works there. One that is not locked is what a dead owner left.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { addon, type Descriptor } from '../../launcher/native.js';
+import { isMissing, storeError, tryLock } from './lock.js';
+
+/** A private directory in the store. It and what is in it are gone after `dispose`, or at the next open after a crash. */
+export class Temporary implements AsyncDisposable {
+  #held: Descriptor | undefined;
+
+  private constructor(
+    readonly path: string,
+    held: Descriptor,
+  ) {
+    this.#held = held;
+  }
+
+  static async make(root: string): Promise<Temporary> {
+    for (;;) {
+      const path = join(root, 'tmp', randomBytes(12).toString('hex'));
+      await mkdir(path, { mode: 0o700 }).catch((cause: unknown) => {
+        throw storeError(`the directory ${path} could not be made`, path, cause);
+      });
+      const held = lockIfThere(path);
+      if (held) return new Temporary(path, held);
+      // Someone who clears away has found it before it was locked.
+    }
+  }
+
+  /** Takes over a directory that this caller has locked and moved to `tmp/`. */
+  static adopt(path: string, held: Descriptor): Temporary {
+    return new Temporary(path, held);
+  }
+
+  /** Gives up the lock without removing anything: the directory has moved to its place. */
+  leave(): void {
+    this.#held?.close();
+    this.#held = undefined;
+  }
+
+  async dispose(): Promise<void> {
+    if (!this.#held) return;
+    try {
+      await removeTree(this.path);
+    } finally {
+      this.leave();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+/** Removes everything in `tmp/` and `locks/` whose owner is dead. */
+export async function sweepTemporary(root: string): Promise<void> {
+  for (const name of await readdir(join(root, 'tmp'))) {
+    const path = join(root, 'tmp', name);
+    const held = lockIfThere(path);
+    if (held) await Temporary.adopt(path, held).dispose();
+  }
+}
+
+async function removeTree(path: string): Promise<void> {
+  await addon()
+    .removeTree(path)
+    .catch((cause: unknown) => {
+      throw storeError(`${path} could not be removed`, path, cause, 'something may be mounted in it');
+    });
+}
+
+/** The exclusive lock of a directory; undefined where another holds it, or it is gone. */
+export function lockIfThere(path: string): Descriptor | undefined {
+  try {
+    return tryLock(path, 'directory', 'exclusive');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
