@@ -3,11 +3,11 @@
  * process's own privileges, beneath descriptors, since the calls for it are ioctls of the directory (btrfs-subvolume(8)).
  */
 
-import { randomBytes } from 'node:crypto';
 import { rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Agent } from '../../launcher/agent.js';
 import { openFlag, type Step } from '../../plan/step.js';
+import { unfinishedName } from './name.js';
 
 const flags = openFlag.RDONLY | openFlag.DIRECTORY | openFlag.NOFOLLOW;
 
@@ -30,7 +30,7 @@ export async function ensureSubvolume(
 ): Promise<string> {
   const path = join(parent, name);
   if (await exists(path)) return path;
-  const fresh = `${name}.${randomBytes(6).toString('hex')}`;
+  const fresh = await unfinishedName();
   await within(parent, [{ kind: 'subvolume', under: 'directory', name: fresh }], 'making a subvolume');
   try {
     await fill(join(parent, fresh));
@@ -49,7 +49,7 @@ export function removeDirectory(parent: string, name: string): Promise<void> {
   return within(parent, [{ kind: 'removeTree', under: 'directory', name }], `removing ${name}`);
 }
 
-/** Removes the roots that containers of dead processes have left in `parent`. */
+/** Removes what dead processes have left in `parent`: roots of containers, and what was not finished. */
 export function sweepRoots(parent: string): Promise<void> {
   return within(parent, [{ kind: 'reclaim', on: 'directory' }], 'removing what was left');
 }

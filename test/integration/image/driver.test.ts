@@ -23,6 +23,7 @@ import type { DirectoryRoot } from '../../../lib/container/plan/directory-root.j
 import { parseContainerOptions, parseExecOptions } from '../../../lib/container/settings.js';
 import { resolveSources } from '../../../lib/container/sources.js';
 import { chooseDriver } from '../../../lib/image/driver/choose.js';
+import { discardRoot, mergedName, prepareRoot } from '../../../lib/image/driver/root.js';
 import { ensureSubvolume, removeDirectory, sweepRoots } from '../../../lib/image/driver/subvolume.js';
 import { UnsupportedError } from '../../../lib/index.js';
 import { type Btrfs, mountBtrfs, needsBtrfs, subvolumes } from '../../support/btrfs.js';
@@ -269,6 +270,80 @@ describe('subvolumes', () => {
     expect((await run(box, 'cat /data/file')).stdout).toBe('image');
     await end(box);
     await expectOnly(parent, ['merged']);
+  });
+});
+
+describe('a root by a driver', () => {
+  const chain = `sha256:${'ab'.repeat(32)}` as const;
+  const copy = async (path: string) => fillSmall(path);
+
+  it('of vfs is a copy for each container', async (ctx) => {
+    needsRoot(ctx);
+    const parent = join(directory, 'copies');
+    mkdirSync(parent, { mode: 0o700 });
+    const request = { driver: 'vfs', parent, chain, copy } as const;
+    const [one, two] = await Promise.all([prepareRoot(request), prepareRoot(request)]);
+    const box = await start(one);
+    expect((await run(box, 'cat /data/file; echo x > /data/file')).stdout).toBe('image');
+    await end(box);
+    const name = 'prepared' in two.from ? two.from.prepared : '';
+    await expectOnly(parent, [name]);
+    await sweepRoots(parent);
+    expect(readFileSync(join(parent, name, 'data/file'), 'utf8')).toBe('image');
+    await discardRoot(two);
+    expect(readdirSync(parent)).toEqual([]);
+    await expect(prepareRoot({ ...request, size: 2 ** 20 })).rejects.toBeInstanceOf(UnsupportedError);
+    const failing = async () => {
+      throw new Error('no more');
+    };
+    await expect(prepareRoot({ ...request, copy: failing })).rejects.toThrow('no more');
+    expect(readdirSync(parent)).toEqual([]);
+    rmSync(parent, { recursive: true });
+  });
+
+  it('of btrfs is copied once, and can be gone on from while its container runs', async (ctx) => {
+    needsBtrfs(ctx);
+    const { parent } = onBtrfs('prepare');
+    let copies = 0;
+    const counted = async (path: string) => {
+      copies++;
+      fillSmall(path);
+    };
+    const request = { driver: 'btrfs', parent, chain, copy: counted } as const;
+    const box = await start(await prepareRoot(request));
+    const other = await start(await prepareRoot(request));
+    expect(copies).toBe(1);
+    await run(box, 'echo changed > /data/file');
+    const fork = await start({ parent, from: { snapshot: join(parent, box.cgroup ?? '') } });
+    await run(box, 'echo later > /data/file');
+    expect((await run(fork, 'cat /data/file')).stdout).toBe('changed\n');
+    expect((await run(other, 'cat /data/file')).stdout).toBe('image');
+    await Promise.all([end(box), end(other), end(fork)]);
+    await expectOnly(parent, [mergedName(chain)]);
+  });
+
+  it('that a dead process has not finished is swept', async (ctx) => {
+    needsRoot(ctx);
+    const parent = join(directory, 'dead');
+    mkdirSync(parent, { mode: 0o700 });
+    const dist = new URL('../../../dist/', import.meta.url).href;
+    const program = `
+      import { prepareRoot } from '${dist}image/driver/root.js';
+      await prepareRoot({ driver: 'vfs', parent: '${parent}', chain: '${chain}', copy: () => {
+        console.log('ready');
+        return new Promise((resolve) => setTimeout(resolve, 60_000));
+      } });`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    await sweepRoots(parent);
+    expect(readdirSync(parent)).toHaveLength(1);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    await sweepRoots(parent);
+    expect(readdirSync(parent)).toEqual([]);
+    rmSync(parent, { recursive: true });
   });
 });
 
