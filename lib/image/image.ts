@@ -1,0 +1,203 @@
+/** The image: a manifest in a store, with what it says read and checked. It never changes; another content is another image. */
+
+import { OptionError } from '../errors.js';
+import type { BlobStore } from './blobs.js';
+import type { Digest } from './digest.js';
+import type { Descriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
+import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.js';
+import { parseReference } from './reference.js';
+import { saveLayout, saveLayoutArchive } from './save/layout.js';
+import { type Chosen, chooseImage, readImage } from './source/choose.js';
+import { copyImage } from './source/copy.js';
+import { LayoutDirectory } from './source/layout.js';
+
+/** What an image needs of its store: content by digest, and names. */
+export interface ImageStorage extends BlobStore {
+  setReference(reference: string, descriptor: Descriptor, options: { readonly move: boolean }): Promise<void>;
+  resolve(reference: string): Promise<Descriptor | undefined>;
+}
+
+/** How an image is brought into a store. */
+export interface ImportOptions {
+  readonly store: ImageStorage;
+  /** What it is to be called there. Default: the whole name that it has where it comes from, if it has one. */
+  readonly as?: string;
+  /** Give it its name also where another image has it. Default false: that one keeps it. */
+  readonly moveTags?: boolean;
+  /** Which image of several: text such as `'linux/arm64'`. Default: this host's. */
+  readonly platform?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** How an image is saved. */
+export interface SaveOptions {
+  /** A directory or an archive in OCI's form. Default `'oci-archive'`. */
+  readonly format?: 'oci-layout' | 'oci-archive';
+  /** What it is to be called there, such as `debian:12`. Default: its own name, if it has one. */
+  readonly reference?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** What is to be known of an image, in Docker's words. */
+export interface ImageInspection {
+  /** Digest of its configuration: the same content has the same id, however it is compressed. */
+  readonly id: Digest;
+  /** Digest of its manifest: what a registry knows it by. */
+  readonly digest: Digest;
+  readonly reference?: string;
+  readonly platform: string;
+  /** RFC 3339. */
+  readonly created?: string;
+  readonly author?: string;
+  /** Bytes of its layers as they are stored, compressed as they came. */
+  readonly size: number;
+  readonly layers: readonly LayerInspection[];
+  readonly config: ImageConfig;
+}
+
+export interface LayerInspection {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** Digest of the tar archive in it. */
+  readonly diffId: Digest;
+  /** Bytes, compressed. */
+  readonly size: number;
+}
+
+/** An entry of an image's history, with the layer that it made. */
+export interface ImageHistory extends HistoryEntry {
+  readonly layer?: LayerInspection;
+}
+
+export class Image {
+  readonly store: ImageStorage;
+  /** Digest of its configuration. */
+  readonly id: Digest;
+  /** What its manifest is: type, digest, size, platform. */
+  readonly descriptor: Descriptor;
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
+  /** The name under which it is in the store, canonical. */
+  readonly reference: string | undefined;
+
+  private constructor(store: ImageStorage, { descriptor, manifest, config }: Chosen, reference: string | undefined) {
+    const { os, architecture, variant } = config;
+    const { mediaType, digest, size } = descriptor;
+    this.store = store;
+    this.id = manifest.config.digest;
+    this.descriptor = {
+      mediaType,
+      digest,
+      size,
+      platform: { os, architecture, ...(variant !== undefined && { variant }) },
+    };
+    this.manifest = manifest;
+    this.config = config;
+    this.reference = reference;
+  }
+
+  /** @internal An image that is in the store. */
+  static async read(store: ImageStorage, descriptor: Descriptor, reference?: string): Promise<Image> {
+    return new Image(store, await readImage(store, descriptor, reference ?? descriptor.digest), reference);
+  }
+
+  /**
+   * Brings an image of an OCI image layout into the store.
+   * @param directory with `oci-layout`, `index.json` and `blobs`
+   * @param reference as the layout calls it, such as `latest`, or in full; may be left out if there is only one image
+   * @throws ImageError `ERR_NOT_FOUND` listing what there is; `ERR_MANIFEST`, `ERR_CONFIG`, `ERR_DIGEST` for bad content
+   */
+  static async open(directory: string, reference: string | undefined, options: ImportOptions): Promise<Image> {
+    const { platform, as } = readImportOptions(options);
+    if (typeof directory !== 'string' || directory === '' || directory.includes('\0')) {
+      throw new OptionError('directory', 'the path of an OCI image layout', directory);
+    }
+    const layout = await LayoutDirectory.open(directory);
+    const chosen = await chooseImage(layout, layout.entries, reference, platform, directory);
+    await copyImage(layout, options.store, chosen, options.signal);
+    const name = as ?? (chosen.reference === undefined ? undefined : canonical(chosen.reference));
+    return new Image(options.store, chosen, name && (await giveName(options, chosen.descriptor, name)));
+  }
+
+  /** Oldest first, each entry with the layer that it made. An image without a history has one entry for each layer. */
+  history(): readonly ImageHistory[] {
+    const layers = this.#layers();
+    if (this.config.history.length === 0) return layers.map((layer) => ({ layer }));
+    let next = 0;
+    return this.config.history.map((entry) => {
+      const layer = entry.emptyLayer ? undefined : layers[next++];
+      return layer ? { ...entry, layer } : entry;
+    });
+  }
+
+  inspect(): ImageInspection {
+    const { created, author } = this.config;
+    const layers = this.#layers();
+    return {
+      id: this.id,
+      digest: this.descriptor.digest,
+      ...(this.reference !== undefined && { reference: this.reference }),
+      platform: formatPlatform(this.config),
+      ...(created !== undefined && { created }),
+      ...(author !== undefined && { author }),
+      size: layers.reduce((total, { size }) => total + size, 0),
+      layers,
+      config: this.config,
+    };
+  }
+
+  /**
+   * Writes the image to a directory or a file, which appears whole or not at all. The same image makes the same bytes.
+   * @param path a new file (one that exists is replaced); for `'oci-layout'` a new directory, or a layout, to which is added
+   */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const { format = 'oci-archive', reference = this.reference, signal } = options;
+    if (typeof path !== 'string' || path === '' || path.includes('\0')) throw new OptionError('path', 'a path', path);
+    if (reference !== undefined) parseReference(reference, 'reference');
+    const image = {
+      blobs: this.store,
+      descriptor: this.descriptor,
+      manifest: this.manifest,
+      ...(reference !== undefined && { reference }),
+    };
+    if (format === 'oci-layout') await saveLayout(path, image, signal);
+    else if (format === 'oci-archive') await saveLayoutArchive(path, image, signal);
+    else throw new OptionError('format', "'oci-layout' or 'oci-archive'", format);
+  }
+
+  #layers(): readonly LayerInspection[] {
+    return this.manifest.layers.map(({ mediaType, digest, size }, index) => {
+      const diffId = this.config.diffIds[index];
+      // Both lists are of one length, or the image was not read.
+      if (diffId === undefined) throw new RangeError(`layer ${index} has no diffId`);
+      return { mediaType, digest, diffId, size };
+    });
+  }
+}
+
+function readImportOptions(options: ImportOptions): { platform: Platform; as: string | undefined } {
+  const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
+  const as = options.as === undefined ? undefined : parseReference(options.as, 'as').withDefaultTag().toString();
+  return { platform, as };
+}
+
+function canonical(name: string): string {
+  return parseReference(name).withDefaultTag().toString();
+}
+
+/** Names an image in the store, unless the name is another's. @returns the name, if the image has it now */
+async function giveName(
+  { store, as, moveTags = false }: ImportOptions,
+  descriptor: Descriptor,
+  name: string,
+): Promise<string | undefined> {
+  const known = await store.resolve(name);
+  if (known?.digest === descriptor.digest) return name;
+  if (known && !moveTags) {
+    if (as === undefined) return undefined;
+    const hint = 'moveTags: true gives it to the new one';
+    throw new OptionError('as', 'a name that no other image of the store has', as, { hint });
+  }
+  await store.setReference(name, descriptor, { move: moveTags });
+  return name;
+}

@@ -1,0 +1,37 @@
+/** Content of an image from one place into another, each piece under its digest. */
+
+import type { FileHandle } from 'node:fs/promises';
+import { AbortedError } from '../../errors.js';
+import type { BlobSource, BlobStore } from '../blobs.js';
+import type { Descriptor, Manifest } from '../document/index.js';
+
+const chunk = 128 * 1024;
+
+/** Copies layers, configuration and, last, the manifest: when that is there, so is all that it names. */
+export async function copyImage(
+  source: BlobSource,
+  target: BlobStore,
+  { descriptor, manifest }: { readonly descriptor: Descriptor; readonly manifest: Manifest },
+  signal?: AbortSignal,
+): Promise<void> {
+  for (const { digest, size } of [...manifest.layers, manifest.config, descriptor]) {
+    if (await target.hasBlob(digest)) continue;
+    const file = await source.openBlob(digest);
+    try {
+      await target.putBlob(readAll(file, signal), { digest, size });
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** The bytes of an open file from its beginning, which stays open. */
+export async function* readAll(file: FileHandle, signal?: AbortSignal): AsyncGenerator<Uint8Array, void> {
+  for (let position = 0; ; ) {
+    if (signal?.aborted) throw new AbortedError('copying an image was aborted', { cause: signal.reason });
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunk), 0, chunk, position);
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
