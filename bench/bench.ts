@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cgroupStats } from './cgroup-stats.js';
 import { exec } from './exec.js';
+import { layers } from './layers.js';
 import { loop } from './loop.js';
 import { overlay } from './overlay.js';
 import { run } from './run.js';
@@ -20,7 +21,7 @@ import { formatSection, type Section, type Table } from './table.js';
 import { throughput } from './throughput.js';
 import { where } from './where.js';
 
-const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, overlay, where, cgroupStats];
+const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, overlay, layers, where, cgroupStats];
 
 interface Arguments {
   readonly names: readonly string[];

@@ -8,6 +8,7 @@ import { describeStep } from '../plan/describe.js';
 import type { Step } from '../plan/step.js';
 import type { CgroupLayout, CgroupWrite } from '../primitives/cgroup/index.js';
 import { personalityNames } from '../primitives/personality.js';
+import { joinedHint } from './plan/overlay.js';
 
 /** Where steps ran: most hints are about what a container has of its own. */
 export type Place = 'container' | 'host';
@@ -88,6 +89,12 @@ function stepHint(step: Step, errno: string): string | undefined {
       }
       if (errno === 'EISDIR') return 'a file cannot be mounted over a directory';
       if (errno === 'EROFS') return 'the target does not exist, and its directory is read-only: choose another target';
+      break;
+    case 'open':
+      if (errno === 'ELOOP') return 'the path leads through a symbolic link, which is not followed';
+      break;
+    case 'fsconfigLayers':
+      if (errno === 'E2BIG') return joinedHint;
       break;
     case 'changeDirectory':
       if (errno === 'ENOENT') return 'the working directory does not exist in the container';

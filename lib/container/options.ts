@@ -18,7 +18,13 @@ export type ImageOption =
   /** The host's own programs (`/usr` and what belongs to it, read-only) around a fresh, minimal system. The default. */
   | 'host'
   /** A directory that holds a root file system. It stays untouched: the container writes to an overlay over it. */
-  | { readonly rootfs: string };
+  | { readonly rootfs: string }
+  /**
+   * Layers as overlayfs has them, which stay untouched too: directories beneath one directory, topmost first, 1 to 500. A
+   * character device 0:0 deletes what is below it, a directory with the attribute `user.overlay.opaque` = `y` hides it.
+   * Names are relative paths without links; what is mounted in a layer is not seen.
+   */
+  | { readonly layers: { readonly directory: string; readonly names: readonly string[] } };
 
 /** A host directory or file made visible in the container. */
 export interface BindMountOption {

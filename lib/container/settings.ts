@@ -18,10 +18,11 @@ import {
 import { readSeccomp, relaxedSeccomp, type SupervisionSettings } from '../process/seccomp/settings.js';
 import { withLimits } from './settings/attributes.js';
 import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
+import { hostImage, type ImageSettings, readImage } from './settings/image.js';
 import { readSysctls, readTimeOffsets } from './settings/kernel.js';
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
-import { readHostPath, readWorkingDirectory } from './settings/paths.js';
+import { readWorkingDirectory } from './settings/paths.js';
 import { readCapabilities, relaxedCapabilities } from './settings/privileges.js';
 import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
@@ -29,14 +30,10 @@ import { type EnvPairs, readEnv } from './settings/strings.js';
 import { readUser, rootUser, type UserSpec } from './settings/user.js';
 
 export type { OutputSettings, StdinSettings } from './settings/exec.js';
+export type { LayersSettings } from './settings/image.js';
 export type { BindSettings, OverlaySettings } from './settings/mounts.js';
 export { parseArgv } from './settings/strings.js';
 export type { ExecSettings, LimitSettings, MountSettings, StorageSettings, UserSpec };
-
-export type ImageSettings =
-  | { readonly kind: 'host' }
-  /** `path` is absolute and normalised. */
-  | { readonly kind: 'rootfs'; readonly path: string };
 
 /** Checked, frozen options of a container. */
 export interface ContainerSettings {
@@ -102,9 +99,7 @@ const execSchema = defineSchema(
 /** Keys of both, which `run` gives to the container. */
 const shared: ReadonlySet<string> = new Set([...attributeKeys, 'capabilities']);
 const runSchema = defineSchema([...new Set([...containerKeys, ...execKeys])], new Map(noSwitch));
-const imageSchema = defineSchema(['rootfs']);
 
-const hostImage: ImageSettings = Object.freeze({ kind: 'host' });
 const noRelaxations: readonly string[] = Object.freeze([]);
 const defaultStorage = readStorage(undefined, 'storage', defaultLimits.values.memory);
 
@@ -171,16 +166,6 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
     ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
   });
-}
-
-function readImage(value: unknown, option: string): ImageSettings {
-  if (value === 'host') return hostImage;
-  if (typeof value !== 'object' || value === null) {
-    const hint = typeof value === 'string' ? 'references to registries are not supported yet' : undefined;
-    throw new OptionError(option, "'host' or { rootfs: '/dir' }", value, { hint });
-  }
-  const { rootfs } = readObject(value, option, imageSchema);
-  return Object.freeze({ kind: 'rootfs', path: readHostPath(rootfs, `${option}.rootfs`) });
 }
 
 function readNetwork(value: unknown, option: string): 'none' {

@@ -9,7 +9,7 @@ import { OptionError } from '../errors.js';
 import type { IoLimit, Limits } from '../primitives/cgroup/index.js';
 import type { DirectoryRoot } from './plan/directory-root.js';
 import { isAtOrBelow } from './settings/paths.js';
-import type { BindSettings, ContainerSettings, OverlaySettings } from './settings.js';
+import type { BindSettings, ContainerSettings, LayersSettings, OverlaySettings } from './settings.js';
 import { kernelFileSystem, kernelMountBelow } from './sources/kernel-file-systems.js';
 
 /** What the plan needs to know about the host's side of the settings. */
@@ -48,6 +48,8 @@ async function look({ image, mounts, limits }: ContainerSettings): Promise<Sourc
   if (image.kind === 'rootfs') {
     const hint = "for the host's own programs use image: 'host'";
     checks.unshift(checkDirectory(image.path, 'image.rootfs', host, hint));
+  } else if (image.kind === 'layers') {
+    checks.unshift(checkLayers(image, host));
   }
   const io = limits.values.io === undefined ? undefined : resolveDevices(limits.values.io);
   await firstFailure([...checks, ...(io === undefined ? [] : [io])]);
@@ -104,6 +106,13 @@ async function followSubPath({ source, subPath = '', option }: BindSettings): Pr
 async function checkLowers(mount: OverlaySettings, host: HostDirectories): Promise<void> {
   await firstFailure(
     mount.lower.map((path, index) => checkDirectory(path, `${mount.option}.lower[${index}]`, host, undefined)),
+  );
+}
+
+async function checkLayers({ directory, names }: LayersSettings, host: HostDirectories): Promise<void> {
+  await checkDirectory(directory, 'image.layers.directory', host, undefined);
+  await firstFailure(
+    names.map((name, index) => checkDirectory(`${directory}/${name}`, `image.layers.names[${index}]`, host, undefined)),
   );
 }
 

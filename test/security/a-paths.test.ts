@@ -285,6 +285,26 @@ answer([os.path.isdir('usr'), os.path.isdir('/usr')])`);
     expect(() => run('mount', '-t', 'overlay', 'none', '-o', `lowerdir=${lower}:${lower}x`, scratch())).toThrow();
   });
 
+  it('A16: a layer’s name in a root of several is never part of an option string', async (context) => {
+    needsRoot(context);
+    const directory = `${scratch()}/x,y:z`;
+    const names = ['top,upperdir=u:v', 'base\\,w'];
+    for (const name of names) {
+      mkdirSync(`${directory}/${name}/usr`, { recursive: true });
+      writeFileSync(`${directory}/${name}/${name.length}`, name);
+    }
+    symlinkSync('usr/bin', `${directory}/${names[1]}/bin`);
+    for (const name of ['lib', 'lib64']) symlinkSync(`usr/${name}`, `${directory}/${names[1]}/${name}`);
+    const { stdout } = await Container.run(['sh', '-c', 'cat /7 /16; grep " / / " /proc/self/mountinfo'], {
+      image: { layers: { directory, names } },
+      mounts: [{ type: 'bind', source: '/usr', target: '/usr' }],
+    });
+    expect(stdout).toMatch(/^base\\,wtop,upperdir=u:v/);
+    // The kernel writes a comma that is part of a name as \054.
+    const options = stdout.split(' ').at(-1)?.trim().split(',') ?? [];
+    expect(options.filter((option) => option.startsWith('upperdir='))).toEqual(['upperdir=disk/upper']);
+  });
+
   it('A17: what we keep on disk is closed to other users', (context) => {
     needsRoot(context);
     for (const path of ['/run/tscontain', '/var/lib/tscontain', '/var/lib/tscontain/containers']) {

@@ -1,11 +1,27 @@
 /** The overlays of a container. */
 
-import type { Slot, Step } from '../../plan/step.js';
-import { overlay } from '../../primitives/mount/steps.js';
+import { release } from 'node:os';
+import { UnsupportedError } from '../../errors.js';
+import { openFlag, resolveFlag, type Slot, type Step } from '../../plan/step.js';
+import { type Layer, type LayerPassing, overlay } from '../../primitives/mount/steps.js';
+
+/** Layers that have names of ours beneath the stage; or that have any names, beneath a slot. Topmost first. */
+export type LowerLayers =
+  | readonly { readonly path: string }[]
+  | { readonly under: Slot; readonly names: readonly string[] };
+
+export interface ContainerOverlay {
+  readonly lower: LowerLayers;
+  /** Beneath the stage. */
+  readonly upper: string;
+  readonly work: string;
+  readonly onDisk?: boolean;
+}
 
 /**
  * An overlay over directories that are attached beneath the slot `stage`, which also holds the upper and work directories.
- * The layers are named by us and relative to the stage, so that no path of a user's is ever part of an option string.
+ * Layers have names of ours, relative to the stage, or are opened beneath their directory, following no link, and handed
+ * over as descriptors: so that no path of a user's is ever part of an option string (security A16).
  * `userxattr`, as the mount belongs to a user namespace: trusted attributes cannot be written there, and with it
  * redirects and metadata-only copies are off (overlayfs.rst, "User xattr").
  *
@@ -15,15 +31,67 @@ import { overlay } from '../../primitives/mount/steps.js';
 export function containerOverlay(
   to: Slot,
   stage: Slot,
-  { lower, upper, work, onDisk = false }: { lower: readonly string[]; upper: string; work: string; onDisk?: boolean },
+  { lower, upper, work, onDisk = false }: ContainerOverlay,
+  passing = passingOf(release()),
 ): Step[] {
+  const options: readonly (readonly [string])[] = onDisk ? [['userxattr'], ['volatile']] : [['userxattr']];
+  const enter: Step = { kind: 'fchdir', to: stage };
+  if (!('under' in lower)) {
+    return [enter, ...overlay(to, { lower, upper: { path: upper }, work: { path: work }, options })];
+  }
+  if (passing === 'joined') return joined(to, stage, lower, { upper, work, options });
+  // One slot for all: the kernel has taken a layer before the next one is opened.
+  const layers = lower.names.map((): Layer => ({ slot: 'layer' }));
+  const names = lower.names.values();
+  const steps = overlay(to, { lower: layers, upper: { path: upper }, work: { path: work }, options, passing });
   return [
-    { kind: 'fchdir', to: stage },
-    ...overlay(to, {
-      lower: lower.map((path) => ({ path })),
-      upper: { path: upper },
-      work: { path: work },
-      options: onDisk ? [['userxattr'], ['volatile']] : [['userxattr']],
+    enter,
+    ...steps.flatMap((step): Step[] => {
+      const isLayer = 'key' in step && step.key === 'lowerdir+';
+      return isLayer ? [openDirectory('layer', lower.under, names.next().value ?? ''), step] : [step];
     }),
   ];
+}
+
+/** All at once, as one string of numbers, and so what is written to as well. */
+function joined(
+  to: Slot,
+  stage: Slot,
+  { under, names }: { readonly under: Slot; readonly names: readonly string[] },
+  { upper, work, options }: { upper: string; work: string; options: readonly (readonly [string])[] },
+): Step[] {
+  if (names.length > mostJoined) {
+    throw new UnsupportedError(`this kernel does not take as many layers (${names.length})`, { hint: joinedHint });
+  }
+  const slots = names.map((_, index): Slot => `mount lower ${index}`);
+  return [
+    ...names.map((name, index) => openDirectory(slots[index] ?? '', under, name)),
+    openDirectory('mount upper', stage, upper),
+    openDirectory('mount work', stage, work),
+    ...overlay(to, {
+      lower: slots.map((slot) => ({ slot })),
+      upper: { slot: 'mount upper' },
+      work: { slot: 'mount work' },
+      options,
+      passing: 'joined',
+    }),
+  ];
+}
+
+/** What one string may hold at most, and slots for it. */
+const mostJoined = 64;
+export const joinedHint = 'before Linux 6.8 all layers are one string of at most 255 bytes, which is about 60 of them';
+
+function openDirectory(to: Slot, from: Slot, path: string): Step {
+  const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;
+  return { kind: 'open', to, from, path, flags, resolve: below };
+}
+
+const below = resolveFlag.BENEATH | resolveFlag.NO_SYMLINKS | resolveFlag.NO_MAGICLINKS;
+
+/** How a kernel of this release takes layers; one that can do more than its number says takes the older ways too. */
+export function passingOf(kernel: string): LayerPassing {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  const atLeast = (wanted: number) => major > 6 || (major === 6 && minor >= wanted);
+  return atLeast(13) ? 'descriptor' : atLeast(8) ? 'append' : 'joined';
 }

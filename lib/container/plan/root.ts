@@ -2,12 +2,13 @@
 
 import type { Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
+import type { ImageSettings } from '../settings/image.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
 import { loopFile } from '../storage/bound.js';
 import type { IdMode } from './compile.js';
 import { type DirectoryRoot, directoryRoot } from './directory-root.js';
 import { hostImage } from './host-image.js';
-import { containerOverlay } from './overlay.js';
+import { containerOverlay, type LowerLayers } from './overlay.js';
 import { textFile } from './system-files.js';
 
 /** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
@@ -19,7 +20,7 @@ export interface RootSteps {
 /** @param own a directory that is the container's root as it is, where there is one */
 export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot): RootSteps {
   if (own) return ownRoot(own);
-  if (settings.image.kind === 'rootfs') return overlayRoot(settings.image.path, settings, ids);
+  if (settings.image.kind !== 'host') return overlayRoot(lowerOf(settings.image, ids), settings);
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
 }
@@ -94,8 +95,29 @@ const mountPoints: readonly Step[] = [
   { kind: 'makeDirectory', under: 'root', path: 'tmp', mode: 0o1777 },
 ];
 
-/** An overlay over the directory; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode): RootSteps {
+/** What an overlay is laid over: a host tree in the slot `lower`, and how it is named there. */
+interface Lower {
+  readonly tree: readonly Step[];
+  readonly layers: LowerLayers;
+}
+
+/**
+ * Layers are shifted all at once, as one mount of the directory that they are in: however many there are, there is one
+ * mount to make. What is mounted below it is left out, and the host's.
+ */
+function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): Lower {
+  const tree = { readOnly: true, idmap: ids === 'range' };
+  if (image.kind === 'rootfs') {
+    return { tree: hostTree('lower', { ...tree, path: image.path }), layers: [{ path: 'lower' }] };
+  }
+  return {
+    tree: hostTree('lower', { ...tree, path: image.directory, recursive: false }),
+    layers: { under: 'lower', names: image.names },
+  };
+}
+
+/** An overlay; what is written goes to the stage, or to a private directory on disk. */
+function overlayRoot({ tree, layers }: Lower, { storage }: ContainerSettings): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
@@ -107,12 +129,12 @@ function overlayRoot(path: string, { storage }: ContainerSettings, ids: IdMode):
     ? [attach('disk', 'stage', 'disk')]
     : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
   return {
-    hostTrees: [hostTree('lower', { path, readOnly: true, idmap: ids === 'range' }), onDisk ? disk(storage) : []],
+    hostTrees: [tree, onDisk ? disk(storage) : []],
     steps: [
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
-        ...containerOverlay('root', 'stage', { lower: ['lower'], upper: 'disk/upper', work: 'disk/work', onDisk }),
+        ...containerOverlay('root', 'stage', { lower: layers, upper: 'disk/upper', work: 'disk/work', onDisk }),
         attach('root', 'stage', 'root'),
         ...mountPoints,
       ],

@@ -67,7 +67,11 @@ function overlayMount(mount: OverlaySettings, slot: string, index: number, ids: 
       ...layers.map((layer) => attach(layer.slot, own, layer.name)),
       { kind: 'makeDirectory', under: own, path: 'upper', mode: 0o755 },
       { kind: 'makeDirectory', under: own, path: 'work', mode: 0o755 },
-      ...containerOverlay(slot, own, { lower: layers.map((layer) => layer.name), upper: 'upper', work: 'work' }),
+      ...containerOverlay(slot, own, {
+        lower: layers.map(({ name }) => ({ path: name })),
+        upper: 'upper',
+        work: 'work',
+      }),
       attach(slot, 'root', mount.target),
     ],
   };
