@@ -55,6 +55,12 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('umount2', `take "${step.mount}" and all below it out of the tree`), manual: 'umount(2)' };
     case 'discard':
       return { ...page('unlinkat', `empty "${step.upper}" and "${step.work}"`), manual: 'unlink(2)' };
+    case 'pack':
+      return page('read', `write ${step.list === undefined ? '' : 'what changed in '}"${step.tree}" as a tar`);
+    case 'copyTree': {
+      const sources = step.sources.map((source) => `"${source}"`).join(' over ');
+      return page('copy_file_range', `copy ${sources} to "${step.target}"`);
+    }
     case 'pivotRoot':
       return page('pivot_root', `make "${step.to}" the root, and detach the old one`);
     case 'mask':

@@ -19,6 +19,8 @@ export const stepOp = {
   unmount: 81,
   detach: 82,
   discard: 83,
+  pack: 120,
+  copyTree: 121,
   pivotRoot: 7,
   mask: 8,
   makeDirectory: 10,
@@ -197,6 +199,18 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [slots.of(step.mount)]);
     case 'discard':
       return writer.put(op, [slots.of(step.upper), slots.of(step.work)]);
+    case 'pack': {
+      const flags = (step.sameMount ? 1 : 0) | (step.devices ? 2 : 0) | (step.marks ? 4 : 0);
+      const list = step.list === undefined ? none : slots.of(step.list);
+      const omit = step.omit.map((path) => `${path}\0`).join('');
+      return writer.put(op, [slots.of(step.tree), slots.of(step.to), list, flags, slots.of(step.report)], [omit]);
+    }
+    case 'copyTree': {
+      const flags = (step.keepMarks ? 1 : 0) | (step.devices ? 2 : 0);
+      const report = step.report === undefined ? none : slots.of(step.report);
+      const sources = Buffer.from(Uint32Array.from(step.sources, (source) => slots.of(source)).buffer);
+      return writer.put(op, [slots.of(step.target), flags, report], [sources]);
+    }
     case 'pivotRoot':
       return writer.put(op, [slots.of(step.to)]);
     case 'mask': {

@@ -73,6 +73,34 @@ export type Step =
   | { readonly kind: 'detach'; readonly mount: Slot }
   /** Empty the upper directory of an overlay, and its work directory. */
   | { readonly kind: 'discard'; readonly upper: Slot; readonly work: Slot }
+  /** Write a tree, or what a list names of it, as a tar: see lib/image/layer/pack.ts. */
+  | {
+      readonly kind: 'pack';
+      readonly tree: Slot;
+      /** Pipes: for the tar, for what was counted, and with the list. */
+      readonly to: Slot;
+      readonly report: Slot;
+      readonly list?: Slot;
+      /** What is mounted in the tree stays out. */
+      readonly sameMount: boolean;
+      readonly devices: boolean;
+      /** Whether the tree is a layer in overlay's form, whose marks become those of a layer's tar. */
+      readonly marks: boolean;
+      /** Relative paths that stay out, with all that is in them. */
+      readonly omit: readonly string[];
+    }
+  /** Copy layers, merged, into a directory: see lib/image/layer/copy.ts. */
+  | {
+      readonly kind: 'copyTree';
+      /** Topmost first. */
+      readonly sources: readonly Slot[];
+      readonly target: Slot;
+      /** Overlay's marks are copied as they are; one source only. */
+      readonly keepMarks: boolean;
+      readonly devices: boolean;
+      /** A pipe for what is counted. */
+      readonly report?: Slot;
+    }
   | { readonly kind: 'pivotRoot'; readonly to: Slot }
   /** Hide a path, or make it read-only, if it is there. */
   | {

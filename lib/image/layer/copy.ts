@@ -1,0 +1,99 @@
+/**
+ * Trees copied into a directory: one, or layers merged as an overlay would show them. Who does it sees both sides with its
+ * own ids. There are two ways to it:
+ *
+ * - An agent: {@link copyTree}. For drivers that have no overlay, and to flatten an image.
+ * - A container's init, as a step of its plan: {@link copyTreeStep}, before its overlay is mounted. For `fork()` the source is
+ *   the upper directory of the container that is copied, with `keepMarks`, since the layers below are the same. It must be
+ *   opened by the old container's init before that pivots, and kept in a slot. As that file system's ids are those of the old
+ *   container's user namespace, the new init needs it through an idmapped mount, in its own user namespace
+ *   (mount_setattr(2), MOUNT_ATTR_IDMAP; tmpfs: Linux 6.3): without it owners are not mapped, and the step fails with EINVAL
+ *   or EOVERFLOW. For a volume that is filled from the image, the source is a directory of the new root before anything is
+ *   mounted there, and the target the volume.
+ */
+
+import { AbortedError, OptionError } from '../../errors.js';
+import { Agent } from '../../launcher/agent.js';
+import { addon } from '../../launcher/native.js';
+import type { Slot, Step } from '../../plan/step.js';
+import { lastReport, type StepRunner, type TreePlace } from './tree.js';
+
+/** How trees are copied. */
+export interface CopyTreeOptions {
+  /**
+   * Whiteouts, opaque directories and other notes of the overlay are copied as they are; there can be one source only. Without
+   * it they are obeyed. Default false.
+   */
+  readonly keepMarks?: boolean;
+  /** Default `'skip'`; making them takes the privileges of the host's root. Whiteouts are no devices. */
+  readonly devices?: 'include' | 'skip';
+}
+
+/** What was copied. */
+export interface CopyCounts {
+  readonly entries: number;
+  /** Of contents, copied. */
+  readonly bytes: number;
+  /** Of contents that both files have in common on disk now (ioctl_ficlone(2)). */
+  readonly shared: number;
+  /** Left out. */
+  readonly devices: number;
+  /** What was gone before it could be copied. */
+  readonly gone: number;
+}
+
+/**
+ * The step that copies, for a plan. Hard links, owners, modes, times, attributes and holes stay; contents are shared with the
+ * source where the file system can do that.
+ * @param sources slots of directories, topmost first; at most 256
+ * @param target the slot of an empty directory, which gets owner, mode, time and attributes of the topmost source
+ */
+export function copyTreeStep(
+  sources: readonly Slot[],
+  target: Slot,
+  { keepMarks = false, devices = 'skip' }: CopyTreeOptions = {},
+): Step {
+  if (sources.length < 1 || sources.length > 256 || (keepMarks && sources.length > 1)) {
+    throw new OptionError('sources', keepMarks ? 'one, to keep its marks' : '1 to 256', sources.length);
+  }
+  return { kind: 'copyTree', sources, target, keepMarks, devices: devices === 'include' };
+}
+
+/**
+ * Copies layers, merged, into an empty directory; see {@link copyTreeStep}. What was copied before a failure stays.
+ * @throws TscontainError with the path, AbortedError
+ */
+export async function copyTree(
+  place: TreePlace,
+  sources: readonly Slot[],
+  target: Slot,
+  { signal, ...options }: CopyTreeOptions & { readonly signal?: AbortSignal } = {},
+): Promise<CopyCounts> {
+  const step = copyTreeStep(sources, target, options);
+  if (signal?.aborted) throw aborted(signal);
+  if (place.by) return run(place.by, place, step, signal);
+  await using agent = await Agent.start();
+  return await run(agent, place, step, signal);
+}
+
+async function run(
+  by: StepRunner,
+  { descriptors = [], steps = [] }: TreePlace,
+  step: Step,
+  signal: AbortSignal | undefined,
+): Promise<CopyCounts> {
+  const [counted, report] = addon().pipe();
+  const own = { ...step, report: String(descriptors.length) } as Step;
+  const running = by.run([...steps, own], { descriptors: [...descriptors, report], doing: 'copying a tree' });
+  report.close();
+  const counting = lastReport(counted, 5, signal);
+  const [done] = await Promise.allSettled([running, counting]);
+  if (signal?.aborted) throw aborted(signal);
+  if (done.status === 'rejected') throw done.reason;
+  const [entries = 0, bytes = 0, shared = 0, devices = 0, gone = 0] = await counting;
+  return { entries, bytes, shared, devices, gone };
+}
+
+function aborted(signal: AbortSignal): AbortedError {
+  return new AbortedError('copying was ended by its signal', { cause: signal.reason });
+}
