@@ -80,7 +80,10 @@ describe('a root of layers', () => {
 
   for (const upper of ['tmpfs', 'disk'] as const) {
     it(`is written to in ${upper}, and no layer is`, async (ctx) => {
-      if (upper === 'disk') needsUpperOnDisk(ctx);
+      if (upper === 'disk') {
+        needsRoot(ctx);
+        needsUpperOnDisk(ctx);
+      }
       const before = readdirSync(join(directory, base, 'data')).join();
       const script = 'echo own > /data/both; rm /data/middle /data/deleted; touch /data/fresh; cd /data; echo *';
       const { stdout } = await run(script, { ...stack(), storage: { upper } });
@@ -109,14 +112,14 @@ describe('a root of layers', () => {
 
 describe('layers that cannot be', () => {
   it.each([
-    [{ names: [] }, 'image.layers.names'],
-    [{ names: ['../x'] }, 'image.layers.names[0]'],
-    [{ names: ['/etc'] }, 'image.layers.names[0]'],
-    [{ names: ['middle', 'middle'] }, 'image.layers.names[1]'],
-    [{ names: ['none'] }, 'image.layers.names[0]'],
-    [{ names: ['middle'], name: 1 }, 'image.layers.name'],
-    [{ names: Array.from({ length: 501 }, (_, index) => `l${index}`) }, 'image.layers.names'],
-  ])('are an error that names the option: %j', async (layers, option) => {
+    ['none', { names: [] }, 'image.layers.names'],
+    ['above', { names: ['../x'] }, 'image.layers.names[0]'],
+    ['absolute', { names: ['/etc'] }, 'image.layers.names[0]'],
+    ['twice', { names: ['middle', 'middle'] }, 'image.layers.names[1]'],
+    ['not there', { names: ['none'] }, 'image.layers.names[0]'],
+    ['an unknown key', { names: ['middle'], name: 1 }, 'image.layers.name'],
+    ['too many', { names: Array.from({ length: 501 }, (_, index) => `l${index}`) }, 'image.layers.names'],
+  ])('are an error that names the option (%s)', async (_, layers, option) => {
     const error = await Container.create({ image: { layers: { directory, ...layers } } }).catch((reason) => reason);
     expect(error).toBeInstanceOf(OptionError);
     expect(error).toMatchObject({ option });
