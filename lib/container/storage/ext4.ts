@@ -229,6 +229,7 @@ function sum(flags: Readonly<Record<string, number>>): number {
 /** struct ext4_group_desc, one for each group. */
 function groupDescriptors(layout: Layout, uuid: Uint8Array): Uint8Array {
   const bytes = Buffer.alloc(layout.groups * descriptorSize);
+  const start = crc16(0xffff, uuid);
   for (let group = 0; group < layout.groups; group++) {
     const at = group * descriptorSize;
     const inodesUsed = partOf(layout.unavailable, group, layout.inodesPerGroup);
@@ -243,24 +244,28 @@ function groupDescriptors(layout: Layout, uuid: Uint8Array): Uint8Array {
     bytes.writeUInt16LE(group === 0 ? 1 : 0, at + 16); // directories
     bytes.writeUInt16LE(initialised | blocks | groupFlag.INODE_ZEROED, at + 18);
     bytes.writeUInt16LE(inodesFree, at + 28); // inodes at the end of the table that were never used
-    bytes.writeUInt16LE(descriptorSum(bytes.subarray(at, at + 30), group, uuid), at + 30);
+    bytes.writeUInt16LE(descriptorSum(bytes.subarray(at, at + 30), group, start), at + 30);
   }
   return bytes;
 }
 
-function descriptorSum(descriptor: Uint8Array, group: number, uuid: Uint8Array): number {
+/** Over the file system's UUID (what `start` is the sum of), the group's number, and the descriptor. */
+function descriptorSum(descriptor: Uint8Array, group: number, start: number): number {
   const number = Buffer.alloc(4);
   number.writeUInt32LE(group);
-  return [uuid, number, descriptor].reduce(crc16, 0xffff);
+  return crc16(crc16(start, number), descriptor);
 }
 
-/** CRC-16 with the polynomial x16 + x15 + x2 + 1, lowest bit first. */
+/** CRC-16 with the polynomial x16 + x15 + x2 + 1, lowest bit first, of each byte. */
+const crcTable = Uint16Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte;
+  for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? (sum >> 1) ^ 0xa001 : sum >> 1;
+  return sum;
+});
+
 function crc16(start: number, bytes: Uint8Array): number {
   let sum = start;
-  for (const byte of bytes) {
-    sum ^= byte;
-    for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? (sum >> 1) ^ 0xa001 : sum >> 1;
-  }
+  for (const byte of bytes) sum = (sum >> 8) ^ (crcTable[(sum ^ byte) & 0xff] ?? 0);
   return sum;
 }
 
