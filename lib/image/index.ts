@@ -5,6 +5,9 @@ export type { HistoryEntry, ImageConfig } from './document/index.js';
 export type { Platform } from './platform.js';
 export { parseReference, type Reference } from './reference.js';
 export {
+  type Collected,
+  type CollectOptions,
+  type DiskUsage,
   type Expected,
   type FillLayer,
   type Hold,
@@ -17,5 +20,7 @@ export {
   type PartialBlob,
   type ReferenceEntry,
   type StoredDescriptor,
+  type StoredImage,
+  type StoreProblem,
   type Temporary,
 } from './store/index.js';

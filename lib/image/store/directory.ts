@@ -11,7 +11,7 @@ import { addon } from '../../launcher/native.js';
 import { storeError } from './lock.js';
 
 /** Directories of a store; the head of store.ts says what is in each. */
-const directories = [
+export const directories = [
   'blobs',
   'blobs/sha256',
   'blobs/sha512',
@@ -72,7 +72,7 @@ async function makePrivate(path: string): Promise<void> {
 }
 
 /** @throws ImageError `ERR_STORE` unless it is a directory, not a link, of this user and nobody else's to use */
-async function verifyPrivate(path: string): Promise<void> {
+export async function verifyPrivate(path: string): Promise<void> {
   const facts = await lstat(path);
   const why = !facts.isDirectory()
     ? 'it is no directory'

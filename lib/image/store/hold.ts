@@ -3,9 +3,9 @@
  * the temporary directory of this store, which is locked as long as its owner lives, and gc leaves alone what is noted there.
  */
 
-import { appendFile, rm } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { lock } from './lock.js';
+import { lock, storeError } from './lock.js';
 import { Temporary } from './temporary.js';
 
 /** Until it is released, gc leaves blobs and layers that were put into this store, or found in it. */
@@ -69,6 +69,19 @@ export class Session {
 }
 
 /** Held shared for moments by whoever names things, exclusively by gc while it decides what goes. */
-function collectionLock(root: string): string {
+export function collectionLock(root: string): string {
   return join(root, 'locks', 'collection');
+}
+
+/** Everything that is held by processes that live. Directories of dead ones are cleared away before. */
+export async function readHeld(root: string): Promise<Set<string>> {
+  const held = new Set<string>();
+  for (const name of await readdir(join(root, 'tmp'))) {
+    const text = await readFile(join(root, 'tmp', name, noteFile), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return '';
+      throw storeError(`what ${name} holds could not be read`, join(root, 'tmp', name), error);
+    });
+    for (const line of text.split('\n')) if (line !== '') held.add(line);
+  }
+  return held;
 }

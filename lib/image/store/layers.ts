@@ -1,7 +1,8 @@
 /** Unpacked layers: made once, in `tmp/`, and moved to their place when they are whole; held by shared locks while used. */
 
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError, OptionError } from '../../errors.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
@@ -151,25 +152,37 @@ export class Layers {
     return { paths: names.map((name) => join(this.path(name), 'root')), release, [Symbol.dispose]: release };
   }
 
-  /** Removes a layer unless it is in use. Whether it is gone. */
-  async remove(name: string): Promise<boolean> {
+  /** Whether a lease of any process keeps one of the layers, in any variant. */
+  async inUse(chains: readonly string[]): Promise<boolean> {
+    for (const name of await readdir(join(this.root, 'layers'))) {
+      if (!chains.includes(name.slice(0, 64))) continue;
+      const held = lockIfThere(this.path(name));
+      if (!held && (await exists(this.path(name)))) return true;
+      held?.close();
+    }
+    return false;
+  }
+
+  /** Takes a layer from its place unless it is in use; what is returned is to be disposed of. */
+  async moveAside(name: string): Promise<Temporary | undefined> {
     const held = lockIfThere(this.path(name));
-    if (!held) return !(await exists(this.path(name)));
-    const aside = join(this.root, 'tmp', `${name}-${process.pid}-${Date.now()}`);
+    if (!held) return undefined;
+    const aside = join(this.root, 'tmp', randomBytes(12).toString('hex'));
     try {
       await rename(this.path(name), aside);
     } catch (cause) {
       held.close();
       throw storeError(`the layer ${name} could not be moved away`, this.path(name), cause);
     }
-    await Temporary.adopt(aside, held).dispose();
-    return true;
+    return Temporary.adopt(aside, held);
   }
 
   /** What is in a layer's place without being one, as after a loss of power. */
   async removeBroken(name: string): Promise<void> {
     if (!(await exists(this.path(name))) || (await readRecord(this.path(name)))) return;
-    if (!(await this.remove(name))) {
+    const aside = await this.moveAside(name);
+    await aside?.dispose();
+    if (!aside && (await exists(this.path(name)))) {
       throw new ImageError('ERR_STORE', `the layer ${name} is damaged and in use`, { path: this.path(name) });
     }
   }
@@ -210,7 +223,7 @@ export class Layers {
 }
 
 /** What is noted beside a layer; undefined where there is none, or one that a loss of power may have left incomplete. */
-async function readRecord(path: string): Promise<LayerRecord | undefined> {
+export async function readRecord(path: string): Promise<LayerRecord | undefined> {
   const text = await readFile(join(path, 'layer.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw storeError(`${path} could not be read`, path, error);

@@ -93,7 +93,7 @@ export async function listReferences(root: string): Promise<ReferenceEntry[]> {
 }
 
 /** One file; undefined where it is gone. @throws ImageError `ERR_STORE` */
-async function readEntry(path: string): Promise<ReferenceEntry | undefined> {
+export async function readEntry(path: string): Promise<ReferenceEntry | undefined> {
   const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return undefined;
     throw storeError(`${path} could not be read`, path, cause);

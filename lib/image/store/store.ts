@@ -25,13 +25,17 @@ import { isAbsolute, join, resolve, sep } from 'node:path';
 import { defineSchema, readObject, readText } from '../../container/settings/schema.js';
 import { ImageError, OptionError, TscontainError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
+import { type Duration, parseDuration } from '../../units.js';
 import type { Digest } from '../digest.js';
+import { parseReference } from '../reference.js';
 import * as blobs from './blobs.js';
+import { type Collected, collect } from './collect.js';
 import { prepareDirectories } from './directory.js';
 import { type Hold, Session } from './hold.js';
 import { type FillLayer, type LayerSpec, Layers, type Lease, layerName } from './layers.js';
 import { type LockWait, throwIfAborted } from './lock.js';
 import { PartialBlob } from './partial.js';
+import { chains } from './reachable.js';
 import {
   listReferences,
   type ReferenceEntry,
@@ -41,6 +45,8 @@ import {
   writeReference,
 } from './references.js';
 import { sweepTemporary, Temporary } from './temporary.js';
+import { type DiskUsage, diskUsage, listImages, type StoredImage } from './usage.js';
+import { type StoreProblem, verifyStore } from './verify.js';
 
 /** Options of {@link ImageStore.open}. */
 export interface ImageStoreOptions {
@@ -49,6 +55,15 @@ export interface ImageStoreOptions {
    * below `$XDG_DATA_HOME` (`~/.local/share`).
    */
   readonly path?: string;
+}
+
+/** Options of {@link ImageStore.gc}. */
+export interface CollectOptions {
+  /** Digests of manifests that stay although they have no name. */
+  readonly keep?: readonly Digest[];
+  /** Only what was made before that time goes: `'1h'`, or milliseconds. */
+  readonly olderThan?: Duration;
+  readonly signal?: AbortSignal;
 }
 
 const schema = defineSchema(['path']);
@@ -232,19 +247,20 @@ export class ImageStore implements AsyncDisposable {
     { move }: { readonly move: boolean },
   ): Promise<void> {
     this.#expectOpen();
+    const name = nameOf(reference);
     const directory = await this.#session.directory();
     // gc must not decide between the look at the blob and the reference that keeps it.
     await this.#session.excludingCollection(async () => {
       if (!(await blobs.hasBlob(this.path, descriptor.digest))) {
         throw new ImageError('ERR_NOT_FOUND', `the store has no manifest ${descriptor.digest} for ${reference}`);
       }
-      await writeReference(this.path, { reference, descriptor }, { move, directory });
+      await writeReference(this.path, { reference: name, descriptor }, { move, directory });
     });
   }
 
   /** What a reference stands for. */
-  resolve(reference: string): Promise<StoredDescriptor | undefined> {
-    return readReference(this.path, reference);
+  async resolve(reference: string): Promise<StoredDescriptor | undefined> {
+    return readReference(this.path, nameOf(reference));
   }
 
   /** All names of images, sorted. @throws ImageError `ERR_STORE` for a file that is damaged */
@@ -253,9 +269,84 @@ export class ImageStore implements AsyncDisposable {
   }
 
   /** Takes a name away; the image stays until `gc`. Whether there was one. */
-  untag(reference: string): Promise<boolean> {
+  async untag(reference: string): Promise<boolean> {
     this.#expectOpen();
-    return removeReference(this.path, reference);
+    return removeReference(this.path, nameOf(reference));
+  }
+
+  /** Images that have a name. */
+  list(): Promise<StoredImage[]> {
+    return listImages(this.path);
+  }
+
+  /** Gives an image that is named by a reference, an id (of a config) or a digest (of a manifest) one more name. */
+  async tag(image: string, reference: string, { move = false }: { readonly move?: boolean } = {}): Promise<void> {
+    const descriptor = isDigest(image) ? (await this.#find(image))?.descriptor : await this.resolve(image);
+    if (!descriptor) throw new ImageError('ERR_NOT_FOUND', `the store has no image ${image}`);
+    await this.setReference(reference, descriptor, { move });
+  }
+
+  /**
+   * Takes a name away, or with an id or digest all names of that image, and frees what nothing needs any more.
+   * @param options.force an image that has several names, or is in use, loses them all the same; what is in use stays until it
+   * is not
+   * @throws ImageError `ERR_NOT_FOUND`; `ERR_STORE` for what `force` is needed for
+   */
+  async remove(image: string, { force = false }: { readonly force?: boolean } = {}): Promise<Collected> {
+    this.#expectOpen();
+    if (isDigest(image) || !(await this.untag(image))) {
+      const found = await this.#find(image);
+      if (!found) throw new ImageError('ERR_NOT_FOUND', `the store has no image ${image}`);
+      if (found.references.length > 1 && !force) {
+        throw new ImageError('ERR_STORE', `${image} has the names ${found.references.join(', ')}`, {
+          hint: 'remove each name, or give force',
+        });
+      }
+      if (!force && (await this.#layers.inUse(found.chains))) {
+        throw new ImageError('ERR_STORE', `${image} is in use`, { hint: 'end what uses it, or give force' });
+      }
+      for (const reference of found.references) await this.untag(reference);
+    }
+    return this.gc();
+  }
+
+  /**
+   * Removes blobs and layers that no reference reaches. What a lease or a {@link hold} of any process keeps stays, and so do
+   * downloads of the last day that were interrupted.
+   * @throws ImageError `ERR_STORE` for a reference that is damaged: what it kept is not known, so nothing is removed
+   */
+  gc(options: CollectOptions = {}): Promise<Collected> {
+    this.#expectOpen();
+    return collect(this.#layers, options.keep ?? [], readAge(options.olderThan), { signal: options.signal });
+  }
+
+  /** Bytes of blobs and layers. */
+  diskUsage(): Promise<DiskUsage> {
+    return diskUsage(this.path);
+  }
+
+  /** What is wrong with the store; nothing is changed. With `content` every blob is read. */
+  verify({ content = false }: { readonly content?: boolean } = {}): Promise<StoreProblem[]> {
+    return verifyStore(this.path, content);
+  }
+
+  async #find(
+    image: string,
+  ): Promise<{ descriptor: StoredDescriptor; references: string[]; chains: string[] } | undefined> {
+    const references: string[] = [];
+    const tops: string[] = [];
+    let descriptor: StoredDescriptor | undefined;
+    const images = await this.list();
+    for (const entry of await this.references()) {
+      const named = images.filter(({ references }) => references.includes(entry.reference));
+      const fits = named.some(({ id, digest }) => id === image || digest === image);
+      if (!fits && entry.descriptor.digest !== image) continue;
+      references.push(entry.reference);
+      descriptor = entry.descriptor;
+      // Layers below are shared with others; who uses the image uses its topmost one.
+      tops.push(...named.flatMap(({ diffIds }) => chains(diffIds).slice(-1)));
+    }
+    return descriptor && { descriptor, references, chains: tops };
   }
 
   #name(path: string, digest: Digest): Promise<void> {
@@ -280,4 +371,17 @@ function defaultPath(): string {
       hint: 'set XDG_DATA_HOME, or give a path to ImageStore.open',
     });
   }
+}
+
+function readAge(olderThan: unknown): number | undefined {
+  return olderThan === undefined ? undefined : parseDuration(olderThan, 'olderThan', { max: Number.MAX_SAFE_INTEGER });
+}
+
+/** The one form of a reference: what `busybox` and `docker.io/library/busybox:latest` both mean. */
+function nameOf(reference: string): string {
+  return parseReference(reference, 'reference').withDefaultTag().toString();
+}
+
+function isDigest(image: string): boolean {
+  return /^sha(256|512):/.test(image);
 }

@@ -197,3 +197,85 @@ describe('references', () => {
     await expect(store.setReference('z', missing, { move: false })).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
   });
 });
+
+describe('gc', () => {
+  const fill = async (path: string) => {
+    writeFileSync(join(path, 'file'), 'x');
+    return { bytes: 1, entries: 1 };
+  };
+  /** An image of layers that are named by their content. */
+  async function image(reference: string, ...texts: string[]) {
+    const diffIds = texts.map(layer);
+    const layers = await Promise.all(texts.map((text) => store.putBlob(Buffer.from(text))));
+    const config = await store.putBlob(Buffer.from(JSON.stringify({ rootfs: { type: 'layers', diff_ids: diffIds } })));
+    const manifest = await store.putBlob(Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers })));
+    for (const index of diffIds.keys()) await store.ensureLayer({ diffIds: diffIds.slice(0, index + 1) }, fill);
+    await store.setReference(reference, { mediaType: 'application/json', ...manifest }, { move: false });
+    return { diffIds, id: config.digest, digest: manifest.digest };
+  }
+
+  it('removes what no image needs, and nothing that one does', async () => {
+    const one = await image('one', 'base', 'a');
+    const two = await image('two', 'base', 'b');
+    expect(await store.gc()).toEqual({ blobs: 0, layers: 0, partial: 0, bytes: 0 });
+    expect((await store.list()).map(({ id, references }) => [id, references])).toEqual([
+      [one.id, ['docker.io/library/one:latest']],
+      [two.id, ['docker.io/library/two:latest']],
+    ]);
+    expect((await store.diskUsage()).shared).toBe(5);
+    expect(await store.remove('one')).toMatchObject({ blobs: 3, layers: 1 });
+    expect(await store.hasBlob(layer('base'))).toBe(true);
+    expect(await store.hasBlob(layer('a'))).toBe(false);
+    expect(entries('layers')).toHaveLength(2);
+    expect(await store.verify({ content: true })).toEqual([]);
+    await store.tag('two', 'again');
+    await expect(store.remove(two.id)).rejects.toMatchObject({ code: 'ERR_STORE' });
+    expect(await store.remove(two.id, { force: true })).toMatchObject({ blobs: 4, layers: 2 });
+    expect([entries('blobs/sha256'), entries('layers'), entries('references')]).toEqual([[], [], []]);
+  });
+
+  it('leaves what another process, or another store, holds or uses', async () => {
+    await using other = await ImageStore.open({ path: store.path });
+    const { diffIds, id } = await image('one', 'base');
+    using lease = await store.leaseLayers(diffIds);
+    await expect(other.remove(id)).rejects.toMatchObject({ code: 'ERR_STORE' });
+    await other.untag('one');
+    expect(await other.gc()).toMatchObject({ blobs: 3, layers: 0 });
+    expect(existsSync(lease.paths[0] ?? '')).toBe(true);
+    lease.release();
+    expect(await other.gc()).toMatchObject({ layers: 1 });
+    const hold = store.hold();
+    const { digest } = await store.putBlob(Buffer.from('new'));
+    await store.ensureLayer({ diffIds: [digest] }, fill);
+    expect(await other.gc()).toMatchObject({ blobs: 0, layers: 0 });
+    await hold.release();
+    expect(await other.gc()).toMatchObject({ blobs: 1, layers: 1 });
+  });
+});
+
+describe('verify', () => {
+  it('tells of everything that is wrong, and changes nothing', async () => {
+    const { digest } = await store.putBlob(Buffer.from('{}'));
+    const { digest: gone, size } = await store.putBlob(Buffer.from('{"a":1}'));
+    await store.setReference('x', { mediaType: 'application/json', digest: gone, size }, { move: false });
+    expect(await store.verify({ content: true })).toEqual([]);
+    rmSync(store.blobPath(gone));
+    chmodSync(store.blobPath(digest), 0o600);
+    writeFileSync(store.blobPath(digest), 'ha');
+    writeFileSync(join(store.path, 'blobs', 'sha256', 'stray'), '');
+    mkdirSync(join(store.path, 'layers', '0'.repeat(64)));
+    chmodSync(join(store.path, 'layers'), 0o755);
+    writeFileSync(join(store.path, 'references', 'what'), '{');
+    const kinds = (await store.verify({ content: true })).map(({ kind }) => kind);
+    const expected = [
+      'blob-damaged',
+      'blob-missing',
+      'directory',
+      'layer-incomplete',
+      'reference-damaged',
+      'stray-file',
+    ];
+    expect(kinds.sort()).toEqual(expected);
+    expect(await store.verify()).toHaveLength(5);
+  });
+});

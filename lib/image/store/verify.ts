@@ -1,0 +1,94 @@
+/** Looks at the whole store and tells what is wrong, without changing anything. */
+
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Digest } from '../digest.js';
+import { blobPath, openBlob, verifyFile } from './blobs.js';
+import { listBlobs } from './collect.js';
+import { directories, exists, verifyPrivate } from './directory.js';
+import { readRecord } from './layers.js';
+import { emptyReach, reach } from './reachable.js';
+import { readEntry } from './references.js';
+
+/** One thing that is wrong in a store. */
+export interface StoreProblem {
+  readonly kind:
+    | 'directory'
+    | 'blob-damaged'
+    | 'blob-missing'
+    | 'document-damaged'
+    | 'layer-incomplete'
+    | 'reference-damaged'
+    | 'stray-file';
+  readonly path: string;
+  /** What is wrong, as a sentence. */
+  readonly problem: string;
+}
+
+/** @param content whether the digest of each blob is computed again */
+export async function verifyStore(root: string, content: boolean): Promise<StoreProblem[]> {
+  const problems: StoreProblem[] = [];
+  const report = (kind: StoreProblem['kind'], path: string, problem: string) => {
+    problems.push({ kind, path, problem });
+  };
+  for (const name of ['.', ...directories]) {
+    await verifyPrivate(join(root, name)).catch((error: Error) => report('directory', join(root, name), error.message));
+  }
+  await verifyBlobs(root, content, report);
+  for (const name of await readdir(join(root, 'layers'))) {
+    const path = join(root, 'layers', name);
+    if (!/^[0-9a-f]{64}(\.[a-z0-9-]+)?$/.test(name)) report('stray-file', path, 'it is no layer');
+    else if (!(await readRecord(path)) && (await exists(path))) report('layer-incomplete', path, 'it has no record');
+    else if (!(await exists(join(path, 'root')))) report('layer-incomplete', path, 'its root is missing');
+  }
+  await verifyReferences(root, report);
+  return problems;
+}
+
+type Report = (kind: StoreProblem['kind'], path: string, problem: string) => void;
+
+async function verifyBlobs(root: string, content: boolean, report: Report): Promise<void> {
+  const blobs = await listBlobs(root);
+  const known = new Set(blobs.map(({ path }) => path));
+  for (const algorithm of ['sha256', 'sha512']) {
+    for (const name of await readdir(join(root, 'blobs', algorithm))) {
+      const path = join(root, 'blobs', algorithm, name);
+      if (!known.has(path)) report('stray-file', path, 'its name is no digest');
+    }
+  }
+  for (const { path, digest } of blobs) {
+    if (!(await lstat(path)).isFile()) report('stray-file', path, 'it is no regular file');
+    else if (content)
+      await verifyContent(root, digest).catch((error: Error) => report('blob-damaged', path, error.message));
+  }
+}
+
+async function verifyContent(root: string, digest: Digest): Promise<void> {
+  const file = await openBlob(root, digest);
+  try {
+    await verifyFile(file, { digest });
+  } finally {
+    await file.close();
+  }
+}
+
+async function verifyReferences(root: string, report: Report): Promise<void> {
+  for (const name of await readdir(join(root, 'references'))) {
+    const path = join(root, 'references', name);
+    const entry = await readEntry(path).catch((error: Error) => report('reference-damaged', path, error.message));
+    if (!entry) continue;
+    const found = emptyReach();
+    await reach(root, entry.descriptor.digest, found);
+    for (const { digest, problem } of found.broken) {
+      report(
+        (await exists(blobPath(root, digest))) ? 'document-damaged' : 'blob-missing',
+        blobPath(root, digest),
+        problem,
+      );
+    }
+    for (const layer of new Set(found.images.flatMap(({ layers }) => layers))) {
+      const layerPath = blobPath(root, layer);
+      if (!(await exists(layerPath))) report('blob-missing', layerPath, `a layer of ${entry.reference} is missing`);
+    }
+  }
+}
