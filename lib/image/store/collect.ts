@@ -4,7 +4,7 @@ import { readdir, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../digest.js';
 import { collectionLock, readHeld } from './hold.js';
-import { type Layers, readRecord } from './layers.js';
+import { type Layers, layerGrammar, readRecord } from './layers.js';
 import { isMissing, type LockWait, lock, tryLock } from './lock.js';
 import { emptyReach, type Reach, reach } from './reachable.js';
 import { listReferences } from './references.js';
@@ -50,6 +50,7 @@ export async function collect(
       counts.bytes += facts.size;
     }
     for (const name of await readdir(join(root, 'layers'))) {
+      if (!layerGrammar.test(name)) continue; // nothing of ours: verify() tells of it
       if (reached.chains.has(name.slice(0, 64)) || noted.has(`layer:${name}`)) continue;
       const record = await readRecord(layers.path(name));
       if (record && Date.parse(record.created) > oldest) continue;

@@ -4,11 +4,12 @@
  */
 
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join, parse, sep } from 'node:path';
 import { ImageError } from '../../errors.js';
 import { addon } from '../../launcher/native.js';
 import { storeError } from './lock.js';
+import { Temporary } from './temporary.js';
 
 /** Directories of a store; the head of store.ts says what is in each. */
 export const directories = [
@@ -98,28 +99,21 @@ async function probeFileSystem(root: string): Promise<void> {
       cause,
     });
   };
-  const name = `probe-${process.pid}-${Math.random().toString(36).slice(2)}`;
-  const probe = join(root, 'layers', `.${name}-ß`);
+  await using temporary = await Temporary.make(root);
+  const probe = join(temporary.path, 'probe-ß');
   try {
     await writeFile(probe, '', { flag: 'wx', mode: 0o400 });
-    for (const other of [
-      probe.toUpperCase().slice(root.length),
-      `/layers/.${name}-ss`,
-      `/layers/.${name.toUpperCase()}-ß`,
-    ]) {
-      if (await exists(join(root, other))) refuse('it takes names that differ for the same');
+    for (const other of ['probe-ss', 'PROBE-ß', 'Probe-SS']) {
+      if (await exists(join(temporary.path, other))) refuse('it takes names that differ for the same');
     }
     if (((await lstat(probe)).mode & 0o777) !== 0o400) refuse('it does not keep modes');
     try {
-      addon().setXattr(Buffer.from(join(root, 'layers')), 'user.overlay.probe', Buffer.from('y'), 0);
-      addon().removeXattr(Buffer.from(join(root, 'layers')), 'user.overlay.probe');
+      addon().setXattr(Buffer.from(temporary.path), 'user.overlay.probe', Buffer.from('y'), 0);
     } catch (cause) {
       refuse('it does not keep extended attributes (user.*)', cause);
     }
   } catch (cause) {
     throw storeError(`${root} could not be written to`, root, cause);
-  } finally {
-    await rm(probe, { force: true });
   }
 }
 

@@ -45,6 +45,9 @@ export interface Lease extends Disposable {
 /** Fills the directory of a new layer. `parents` are the directories of the layers below, topmost first. */
 export type FillLayer = (directory: string, parents: readonly string[]) => Promise<LayerFacts>;
 
+/** Names of directories in `layers/`. */
+export const layerGrammar = /^[0-9a-f]{64}(\.[a-z0-9-]+)?$/;
+
 /** The name of a layer's directory. */
 export function layerName({ diffIds, variant }: LayerSpec): string {
   const [first, ...rest] = diffIds.map((digest) => parseDigest(digest, 'a layer of the store'));

@@ -6,7 +6,7 @@ import type { Digest } from '../digest.js';
 import { blobPath, openBlob, verifyFile } from './blobs.js';
 import { listBlobs } from './collect.js';
 import { directories, exists, verifyPrivate } from './directory.js';
-import { readRecord } from './layers.js';
+import { layerGrammar, readRecord } from './layers.js';
 import { emptyReach, reach } from './reachable.js';
 import { readEntry } from './references.js';
 
@@ -37,7 +37,7 @@ export async function verifyStore(root: string, content: boolean): Promise<Store
   await verifyBlobs(root, content, report);
   for (const name of await readdir(join(root, 'layers'))) {
     const path = join(root, 'layers', name);
-    if (!/^[0-9a-f]{64}(\.[a-z0-9-]+)?$/.test(name)) report('stray-file', path, 'it is no layer');
+    if (!layerGrammar.test(name)) report('stray-file', path, 'it is no layer');
     else if (!(await readRecord(path)) && (await exists(path))) report('layer-incomplete', path, 'it has no record');
     else if (!(await exists(join(path, 'root')))) report('layer-incomplete', path, 'its root is missing');
   }
