@@ -1,7 +1,6 @@
 /** The image: a manifest in a store, with what it says read and checked. It never changes; another content is another image. */
 
 import { OptionError } from '../errors.js';
-import type { BlobStore } from './blobs.js';
 import type { Digest } from './digest.js';
 import type { Descriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.js';
@@ -10,16 +9,12 @@ import { saveLayout, saveLayoutArchive } from './save/layout.js';
 import { type Chosen, chooseImage, readImage } from './source/choose.js';
 import { copyImage } from './source/copy.js';
 import { LayoutDirectory } from './source/layout.js';
-
-/** What an image needs of its store: content by digest, and names. */
-export interface ImageStorage extends BlobStore {
-  setReference(reference: string, descriptor: Descriptor, options: { readonly move: boolean }): Promise<void>;
-  resolve(reference: string): Promise<Descriptor | undefined>;
-}
+import { ImageStore } from './store/index.js';
 
 /** How an image is brought into a store. */
 export interface ImportOptions {
-  readonly store: ImageStorage;
+  /** Default: the one of {@link ImageStore.default}. */
+  readonly store?: ImageStore;
   /** What it is to be called there. Default: the whole name that it has where it comes from, if it has one. */
   readonly as?: string;
   /** Give it its name also where another image has it. Default false: that one keeps it. */
@@ -69,8 +64,17 @@ export interface ImageHistory extends HistoryEntry {
   readonly layer?: LayerInspection;
 }
 
+/**
+ * An image in a store.
+ *
+ * ```ts
+ * const image = await Image.open('./layout', 'latest', { as: 'debian:12' });
+ * console.log(image.inspect().size, image.config.cmd);
+ * await image.save('./debian.tar', { format: 'oci-archive' });
+ * ```
+ */
 export class Image {
-  readonly store: ImageStorage;
+  readonly store: ImageStore;
   /** Digest of its configuration. */
   readonly id: Digest;
   /** What its manifest is: type, digest, size, platform. */
@@ -80,7 +84,7 @@ export class Image {
   /** The name under which it is in the store, canonical. */
   readonly reference: string | undefined;
 
-  private constructor(store: ImageStorage, { descriptor, manifest, config }: Chosen, reference: string | undefined) {
+  private constructor(store: ImageStore, { descriptor, manifest, config }: Chosen, reference: string | undefined) {
     const { os, architecture, variant } = config;
     const { mediaType, digest, size } = descriptor;
     this.store = store;
@@ -97,7 +101,7 @@ export class Image {
   }
 
   /** @internal An image that is in the store. */
-  static async read(store: ImageStorage, descriptor: Descriptor, reference?: string): Promise<Image> {
+  static async read(store: ImageStore, descriptor: Descriptor, reference?: string): Promise<Image> {
     return new Image(store, await readImage(store, descriptor, reference ?? descriptor.digest), reference);
   }
 
@@ -107,16 +111,19 @@ export class Image {
    * @param reference as the layout calls it, such as `latest`, or in full; may be left out if there is only one image
    * @throws ImageError `ERR_NOT_FOUND` listing what there is; `ERR_MANIFEST`, `ERR_CONFIG`, `ERR_DIGEST` for bad content
    */
-  static async open(directory: string, reference: string | undefined, options: ImportOptions): Promise<Image> {
+  static async open(directory: string, reference?: string, options: ImportOptions = {}): Promise<Image> {
     const { platform, as } = readImportOptions(options);
     if (typeof directory !== 'string' || directory === '' || directory.includes('\0')) {
       throw new OptionError('directory', 'the path of an OCI image layout', directory);
     }
     const layout = await LayoutDirectory.open(directory);
     const chosen = await chooseImage(layout, layout.entries, reference, platform, directory);
-    await copyImage(layout, options.store, chosen, options.signal);
+    const store = options.store ?? (await ImageStore.default());
+    // Until it has its name, nothing but this keeps what was copied.
+    await using _hold = store.hold();
+    await copyImage(layout, store, chosen, options.signal);
     const name = as ?? (chosen.reference === undefined ? undefined : canonical(chosen.reference));
-    return new Image(options.store, chosen, name && (await giveName(options, chosen.descriptor, name)));
+    return new Image(store, chosen, name && (await giveName(store, options, chosen.descriptor, name)));
   }
 
   /** Oldest first, each entry with the layer that it made. An image without a history has one entry for each layer. */
@@ -187,7 +194,8 @@ function canonical(name: string): string {
 
 /** Names an image in the store, unless the name is another's. @returns the name, if the image has it now */
 async function giveName(
-  { store, as, moveTags = false }: ImportOptions,
+  store: ImageStore,
+  { as, moveTags = false }: ImportOptions,
   descriptor: Descriptor,
   name: string,
 ): Promise<string | undefined> {

@@ -1,7 +1,15 @@
 /** Images: documents, layers, the store, registries. */
 
 export type { Digest } from './digest.js';
-export type { HistoryEntry, ImageConfig } from './document/index.js';
+export type { Descriptor as ContentDescriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
+export {
+  Image,
+  type ImageHistory,
+  type ImageInspection,
+  type ImportOptions,
+  type LayerInspection,
+  type SaveOptions,
+} from './image.js';
 export type { Platform } from './platform.js';
 export { parseReference, type Reference } from './reference.js';
 export {

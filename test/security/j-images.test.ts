@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Descriptor, mediaTypes, parseConfig, parseIndex, parseManifest } from '../../lib/image/document/index.js';
 import { Image } from '../../lib/image/image.js';
+import { ImageStore } from '../../lib/image/store/index.js';
 import { parseReference } from '../../lib/index.js';
-import { ImageDirectory } from '../support/blobs.js';
 import { LayoutWriter, named, TemporaryDirectory } from '../support/layout.js';
 import { checkResidue } from '../support/residue.js';
 
@@ -14,15 +14,15 @@ checkResidue();
 
 let temporary: TemporaryDirectory;
 let layout: LayoutWriter;
-let store: ImageDirectory;
-beforeEach(() => {
+let store: ImageStore;
+beforeEach(async () => {
   temporary = new TemporaryDirectory();
   layout = new LayoutWriter(temporary);
-  store = new ImageDirectory();
+  store = await ImageStore.open({ path: temporary.at('store') });
 });
-afterEach(() => {
+afterEach(async () => {
+  await store.close();
   temporary.dispose();
-  store.dispose();
 });
 
 const open = (more: object = {}) => Image.open(layout.path, undefined, { store, platform: 'linux/amd64', ...more });
@@ -54,7 +54,7 @@ describe('J: images', () => {
       await expect(open()).rejects.toThrow(code('ERR_DIGEST'));
       expect(await store.hasBlob(piece.digest)).toBe(false);
       expect(await store.hasBlob(made.descriptor.digest)).toBe(false);
-      expect(store.references.size).toBe(0);
+      expect(await store.references()).toEqual([]);
       writeFileSync(fileOf(piece), whole.subarray(0, -1));
       await expect(open()).rejects.toThrow(code('ERR_DIGEST'));
       writeFileSync(fileOf(piece), whole);
@@ -108,15 +108,15 @@ describe('J: images', () => {
     const load = (more: object = {}) => Image.open(theirs.path, undefined, { store, platform: 'linux/amd64', ...more });
     expect((await load()).reference).toBeUndefined();
     await expect(load({ as: 'debian:12' })).rejects.toThrow(/moveTags: true/);
-    expect(store.references.get(name)?.digest).toBe(first.descriptor.digest);
+    expect((await store.resolve(name))?.digest).toBe(first.descriptor.digest);
     expect((await load({ moveTags: true })).reference).toBe(name);
-    expect(store.references.get(name)?.digest).toBe(second.descriptor.digest);
+    expect((await store.resolve(name))?.digest).toBe(second.descriptor.digest);
   });
 
   it('J7: a name that climbs is no name', async () => {
     layout.image({ annotations: named('../../etc/x:latest') });
     expect((await open()).reference).toBeUndefined();
-    expect(store.references.size).toBe(0);
+    expect(await store.references()).toEqual([]);
     await expect(open({ as: '../../etc/x' })).rejects.toThrow(code('ERR_REFERENCE'));
   });
 

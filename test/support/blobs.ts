@@ -7,8 +7,6 @@ import { join } from 'node:path';
 import { ImageError } from '../../lib/errors.js';
 import type { BlobStore, StoredBlob } from '../../lib/image/blobs.js';
 import { type Digest, DigestCheck, digestOf, hexOf } from '../../lib/image/digest.js';
-import type { Descriptor } from '../../lib/image/document/index.js';
-import type { ImageStorage } from '../../lib/image/image.js';
 
 export class BlobDirectory implements BlobStore {
   readonly path = mkdtempSync(join(tmpdir(), 'blobs-'));
@@ -61,19 +59,5 @@ export class BlobDirectory implements BlobStore {
 
   #path(digest: Digest): string {
     return join(this.path, hexOf(digest));
-  }
-}
-
-/** The same with names. */
-export class ImageDirectory extends BlobDirectory implements ImageStorage {
-  readonly references = new Map<string, Descriptor>();
-
-  async setReference(reference: string, descriptor: Descriptor, { move }: { readonly move: boolean }): Promise<void> {
-    if (this.references.has(reference) && !move) throw new ImageError('ERR_STORE', `${reference} is taken`);
-    this.references.set(reference, descriptor);
-  }
-
-  async resolve(reference: string): Promise<Descriptor | undefined> {
-    return this.references.get(reference);
   }
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mediaTypes } from '../../../lib/image/document/index.js';
 import { Image } from '../../../lib/image/image.js';
-import { ImageDirectory } from '../../support/blobs.js';
+import { ImageStore } from '../../../lib/image/store/index.js';
 import { LayoutWriter, named, TemporaryDirectory } from '../../support/layout.js';
 import { needsPrograms } from '../../support/requirements.js';
 import { checkResidue } from '../../support/residue.js';
@@ -15,15 +15,15 @@ checkResidue();
 
 let temporary: TemporaryDirectory;
 let layout: LayoutWriter;
-let store: ImageDirectory;
-beforeEach(() => {
+let store: ImageStore;
+beforeEach(async () => {
   temporary = new TemporaryDirectory();
   layout = new LayoutWriter(temporary);
-  store = new ImageDirectory();
+  store = await ImageStore.open({ path: temporary.at('store') });
 });
-afterEach(() => {
+afterEach(async () => {
+  await store.close();
   temporary.dispose();
-  store.dispose();
 });
 
 const platform = 'linux/amd64';
@@ -58,7 +58,10 @@ describe('an image of a layout', () => {
     expect((await open('latest')).reference).toBeUndefined();
     expect((await open('debian:12')).reference).toBe('docker.io/library/debian:12');
     expect((await open('latest', { as: 'own/name' })).reference).toBe('docker.io/own/name:latest');
-    expect([...store.references.keys()]).toEqual(['docker.io/library/debian:12', 'docker.io/own/name:latest']);
+    expect((await store.references()).map(({ reference }) => reference)).toEqual([
+      'docker.io/library/debian:12',
+      'docker.io/own/name:latest',
+    ]);
   });
 
   it('is chosen by platform, also from an index in an index', async () => {
@@ -108,12 +111,12 @@ describe('an image that is saved', () => {
     layout.image({ annotations: named('a/b:c') });
     const image = await open();
     await image.save(temporary.at('saved'), { format: 'oci-layout' });
-    const other = new ImageDirectory();
+    const other = await ImageStore.open({ path: temporary.at('other') });
     try {
       const again = await Image.open(temporary.at('saved'), 'a/b:c', { store: other, platform });
       expect(again.inspect()).toEqual(image.inspect());
     } finally {
-      other.dispose();
+      await other.close();
     }
   });
 
@@ -138,10 +141,10 @@ describe('an image that is saved', () => {
     await expect(image.save(temporary.at('full'), { format: 'oci-layout' })).rejects.toThrow(
       /a new or empty directory/,
     );
-    execFileSync('rm', [join(store.path, layer.digest.slice(7))]);
-    await expect(image.save(temporary.at('new'), { format: 'oci-layout' })).rejects.toThrow(/no sha256/);
-    await expect(image.save(temporary.at('new.tar'))).rejects.toThrow(/no sha256/);
-    expect(readdirSync(temporary.path).sort()).toEqual(['full', 'layout']);
+    execFileSync('rm', [store.blobPath(layer.digest)]);
+    await expect(image.save(temporary.at('new'), { format: 'oci-layout' })).rejects.toThrow(/has no blob sha256/);
+    await expect(image.save(temporary.at('new.tar'))).rejects.toThrow(/has no blob sha256/);
+    expect(readdirSync(temporary.path).sort()).toEqual(['full', 'layout', 'store']);
   });
 
   it('makes the same archive each time, which tar reads', async (context) => {
