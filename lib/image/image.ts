@@ -68,6 +68,8 @@ export interface ImageHistory extends HistoryEntry {
  * An image in a store.
  *
  * ```ts
+ * import { Image } from 'tscontain';
+ *
  * const image = await Image.open('./layout', 'latest', { as: 'debian:12' });
  * console.log(image.inspect().size, image.config.cmd);
  * await image.save('./debian.tar', { format: 'oci-archive' });
