@@ -1,0 +1,91 @@
+/**
+ * Images that others have made, and others reading what we save. `npm run test:peers`; the images are made once, by build.sh,
+ * in the directory that TSCONTAIN_PEERS names, or else in one for this run.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Image } from '../../lib/image/image.js';
+import { ImageStore } from '../../lib/image/index.js';
+import { decompressLayer } from '../../lib/image/layer/decompress.js';
+
+const programs = ['mmdebstrap', 'umoci', 'skopeo', 'setcap', 'setfattr', 'zstd'];
+const missing = programs.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
+const lacking =
+  process.geteuid?.() !== 0 ? 'needs root' : missing.length > 0 ? `not installed: ${missing.join(', ')}` : undefined;
+
+const limits = { bytes: 2 ** 32, ratio: 1000 };
+const run = (program: string, ...argv: string[]) =>
+  execFileSync(program, argv, { encoding: 'utf8', maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'pipe'] });
+
+describe.skipIf(lacking)(`images of other people’s tools${lacking ? ` (${lacking})` : ''}`, () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'tscontain-peers-'));
+  const images = process.env.TSCONTAIN_PEERS ?? join(scratch, 'images');
+  let store: ImageStore;
+
+  beforeAll(async () => {
+    mkdirSync(images, { recursive: true });
+    run(`${import.meta.dirname}/build.sh`, images);
+    store = await ImageStore.open({ path: join(scratch, 'store') });
+  }, 600_000);
+
+  afterAll(async () => {
+    await store?.close();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+
+  it.each([
+    ['layout', 'tar+gzip'],
+    ['layout-zstd', 'tar+zstd'],
+  ])(
+    'every layer of %s becomes the bytes that its diffID names',
+    async (layout, type) => {
+      const image = await Image.open(join(images, layout), 'many', { store });
+      const { layers } = image.inspect();
+      expect(layers.length).toBeGreaterThan(3);
+      expect(image.config.entrypoint).toEqual(['/bin/sh']);
+      for (const { digest, diffId, mediaType } of layers) {
+        expect(mediaType).toContain(type);
+        await using file = await store.openBlob(digest);
+        const hash = createHash('sha256');
+        const compressed = file.createReadStream({ autoClose: false, highWaterMark: 2 ** 18 });
+        for await (const piece of decompressLayer(compressed, { limits, mediaType })) hash.update(piece);
+        expect(`sha256:${hash.digest('hex')}`).toBe(diffId);
+      }
+    },
+    120_000,
+  );
+
+  it('what is saved is the image to skopeo, with the digest that it had, and the same when copied further', async () => {
+    const image = await Image.open(join(images, 'layout-zstd'), 'many', { store });
+    const archive = join(scratch, 'saved.tar');
+    await image.save(archive, { reference: 'example.org/many:1' });
+    const found = JSON.parse(run('skopeo', '--insecure-policy', 'inspect', `oci-archive:${archive}`));
+    expect(found.Digest).toBe(image.descriptor.digest);
+    expect(found.Layers).toEqual(image.manifest.layers.map(({ digest }) => digest));
+    run('skopeo', '--insecure-policy', 'copy', '--quiet', `oci-archive:${archive}`, `oci:${scratch}/again:many`);
+    const again = await Image.open(`${scratch}/again`, 'many', { store });
+    expect(again.descriptor.digest).toBe(image.descriptor.digest);
+    expect(again.id).toBe(image.id);
+  }, 120_000);
+
+  it('umoci unpacks a layout that we saved to the tree of the original', async () => {
+    const image = await Image.open(join(images, 'layout'), 'many', { store });
+    await image.save(join(scratch, 'saved'), { format: 'oci-layout', reference: 'many:latest' });
+    const [name] = run('umoci', 'list', '--layout', join(scratch, 'saved')).trim().split('\n');
+    run('umoci', 'unpack', '--image', `${scratch}/saved:${name}`, join(scratch, 'ours'));
+    run('umoci', 'unpack', '--image', `${images}/layout:many`, join(scratch, 'theirs'));
+    // Without times of directories: with them, two unpackings of the same layers were found to differ.
+    const facts = `find . -type d -printf '%P %y %m %U %G %n\\0' -o -printf '%P %y %m %U %G %n %s %T@ %l\\0' | sort -z
+      find . -type f -print0 | sort -z | xargs -0 sha256sum; getfattr -R -h -d -m - -e hex . 2>/dev/null | sort`;
+    const listing = (bundle: string) =>
+      run('sh', '-c', `cd "$1" && { ${facts}; } | sha256sum`, 'sh', `${scratch}/${bundle}/rootfs`);
+    expect(listing('ours')).toBe(listing('theirs'));
+    run('touch', '-d', '1999-01-01', `${scratch}/ours/rootfs/srv/attributes`);
+    expect(listing('ours')).not.toBe(listing('theirs'));
+  }, 240_000);
+});
