@@ -71,7 +71,8 @@ export function randomTree(
       }
       if (next(3) === 0) addon().setXattr(path, `user.a${next(3)}`, Buffer.from(`v\0\n${next(1000)}`), 0);
       if (asRoot && next(3) === 0) lchownSync(path, next(70000), next(70000));
-      chmodSync(path, 0o400 + next(0o400) + (next(8) === 0 ? 0o6000 : 0));
+      // An ordinary user must get into directories again.
+      chmodSync(path, (0o400 + next(0o400) + (next(8) === 0 ? 0o6000 : 0)) | (asRoot ? 0 : 0o700));
       lutimesSync(path, next(2 ** 31), next(2 ** 31) + (next(3) === 0 ? 0.25 : 0));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
