@@ -22,9 +22,9 @@ export function parseDigest(value: unknown, what: string): Digest {
   throw new ImageError('ERR_DIGEST', `${what}: expected a digest such as sha256:<64 hex digits>, got ${shown}`);
 }
 
-/** The SHA-256 digest of bytes. */
-export function digestOf(bytes: Uint8Array): Digest {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+/** The digest of bytes. */
+export function digestOf(bytes: Uint8Array, algorithm: 'sha256' | 'sha512' = 'sha256'): Digest {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
 
 /** The hash without its algorithm; a name that is safe as one component of a path. */
