@@ -24,6 +24,11 @@ export interface AgentOptions {
   readonly ids?: 'range' | 'single' | IdMaps;
   /** Namespaces that it enters. A new user namespace cannot be made beside them. */
   readonly join?: ReadonlyMap<NamespaceKind, Descriptor>;
+  /**
+   * Steps that run on the host's side, with the privileges of this process, when its user namespace is there (slot `userns`):
+   * mounts that are shifted by its ids. What they leave in slots is there for the first steps that are asked of the agent.
+   */
+  readonly host?: readonly Step[];
   /** Clocks of a new time namespace. */
   readonly timeOffsets?: TimeOffsets;
 }

@@ -29,7 +29,6 @@ export interface RunOptions {
 }
 
 const empty = new Uint8Array(0);
-const noSteps = { common: empty, own: empty };
 
 /**
  * A process of ours that runs steps and starts programs in namespaces that the caller chooses.
@@ -88,7 +87,7 @@ export class Agent implements AsyncDisposable {
         ids: idMapping(kinds, options),
         agent: true,
         writes: [],
-        host: noSteps,
+        host: { common: empty, own: encodeSteps(options.host ?? []) },
         init: { common: empty, own: encodeSteps(steps) },
         socket: this.#init.peer,
       },
@@ -99,7 +98,7 @@ export class Agent implements AsyncDisposable {
           this.#setCreated();
         },
         failed: (failure) => {
-          this.#failure ??= creationError(failure);
+          this.#failure ??= creationError(failure, options.host ?? []);
           this.#end();
         },
         gone: ({ stats }) => {
@@ -247,12 +246,21 @@ export class Agent implements AsyncDisposable {
   }
 }
 
-function creationError(failure: { stage: number; errno: number; text: string }): TscontainError {
+interface CreationFailure {
+  readonly stage: number;
+  readonly index: number;
+  readonly errno: number;
+  readonly text: string;
+}
+
+function creationError(failure: CreationFailure, host: readonly Step[]): TscontainError {
   const errno = errnoName(failure.errno);
   const details = { errno: failure.errno };
   switch (failure.stage) {
     case stage.CLONE:
       return cloneError(failure.errno);
+    case stage.HOST_STEP:
+      return stepError(host, { ...failure, step: failure.index, detail: 0 }, "preparing on the host's side", 'host');
     case stage.RANGE:
       return new TscontainError('ERR_NO_IDS', `no range of user ids could be had: ${errno}`, {
         ...details,

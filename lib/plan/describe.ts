@@ -61,6 +61,8 @@ export function describeStep(step: Step): StepDescription {
       const sources = step.sources.map((source) => `"${source}"`).join(' over ');
       return page('copy_file_range', `copy ${sources} to "${step.target}"`);
     }
+    case 'unpack':
+      return page('openat2', `unpack the ${step.mode} from "${step.archive}" into "${step.directory}"`);
     case 'pivotRoot':
       return page('pivot_root', `make "${step.to}" the root, and detach the old one`);
     case 'mask':

@@ -71,6 +71,7 @@ export const stepOp = {
   landlockPort: 92,
   landlockRestrict: 93,
   labelOnExec: 94,
+  unpack: 130,
   sparseFile: 110,
   loopDevice: 111,
   fsconfigDevice: 112,
@@ -111,6 +112,8 @@ export class SlotNumbers {
     if (slot === null) return none;
     const kept = keptSlots[slot];
     if (kept !== undefined) return kept;
+    const layer = layerSlot.exec(slot)?.[1];
+    if (layer !== undefined) return firstLayerSlot + Number(layer);
     return slot.startsWith('mount ')
       ? count(this.#own, slot, firstOwnSlot)
       : count(SlotNumbers.#common, slot, firstCommonSlot);
@@ -120,6 +123,9 @@ export class SlotNumbers {
 /** The first slots are the descriptors that come with a request, named by their position. */
 const firstCommonSlot = 16;
 const firstOwnSlot = 200;
+/** Layers come from the host's side to an agent: two plans must have the same number for them. */
+const layerSlot = /^layer (\d{1,3})$/;
+const firstLayerSlot = 600;
 const position = /^(?:\d|1[0-5])$/;
 
 function count(numbers: Map<Slot, number>, slot: Slot, first: number): number {
@@ -316,6 +322,12 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     }
     case 'landlockPort':
       return writer.put(op, [slots.of(step.on), networkMask(step.rights), step.port]);
+    case 'unpack': {
+      const { bytes, entries, depth, header } = step.limits;
+      const below = Buffer.from(Uint32Array.from(step.below, (layer) => slots.of(layer)).buffer);
+      const ends = [step.archive, step.directory, step.report].map((slot) => slots.of(slot));
+      return writer.put(op, [...ends, unpackFlags(step), bytes, entries, depth, header], [below]);
+    }
     case 'landlockRestrict':
       return writer.put(op, [slots.of(step.on), step.flags]);
     case 'labelOnExec':
@@ -343,6 +355,11 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fork':
       return writer.put(op, []);
   }
+}
+
+function unpackFlags(step: Extract<Step, { kind: 'unpack' }>): number {
+  const { mode, skipDevices, fileCapabilities, oneOwner } = step;
+  return (mode === 'archive' ? 1 : 0) | (skipDevices ? 2 : 0) | (fileCapabilities ? 4 : 0) | (oneOwner ? 8 : 0);
 }
 
 const second = 1_000_000_000n;

@@ -292,6 +292,25 @@ export type Step =
       /** On top of the label there is. */
       readonly stack: boolean;
     }
+  /** Make what is in an archive, read from a pipe, beneath a directory, and write what became of it to another pipe. */
+  | {
+      readonly kind: 'unpack';
+      readonly archive: Slot;
+      readonly directory: Slot;
+      readonly report: Slot;
+      /** The layers below, topmost first. */
+      readonly below: readonly Slot[];
+      readonly mode: 'layer' | 'archive';
+      readonly skipDevices: boolean;
+      readonly fileCapabilities: boolean;
+      readonly oneOwner: boolean;
+      readonly limits: {
+        readonly bytes: number;
+        readonly entries: number;
+        readonly depth: number;
+        readonly header: number;
+      };
+    }
   | { readonly kind: 'stdio'; readonly stdin: Slot; readonly stdout: Slot; readonly stderr: Slot }
   | { readonly kind: 'setsid' }
   | { readonly kind: 'controllingTty'; readonly slot: Slot }

@@ -32,8 +32,8 @@ struct running {
   bool last, file;
 };
 
-static int container = -1; // the socket that Node holds the other end of
-static bool agent, hidden;
+static int container = -1;         // the socket that Node holds the other end of
+static bool agent, hidden, handed; // handed: descriptors have come from the host's side
 static struct running execs[MAX_EXECS];
 static int exec_high;
 static struct plan_context context;
@@ -85,6 +85,7 @@ static void receive_plan(long joined) {
     if (r->op == MSG_SLOTS && r->nints == message.nfds) {
       for (int i = 0; i < message.nfds; i++)
         set_slot(&context, r->ints[i], message.fds[i]);
+      handed = handed || message.nfds > 0;
       message.nfds = 0;
     }
     if (start) {
@@ -392,7 +393,9 @@ _Noreturn void init_main(const struct birth* birth) {
   set_slot(&context, SLOT_OOM_SCORE, sys(openat, AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC, 0));
   u64 mask = (u64)1 << (SIGCHLD - 1);
   receive_plan(joined);
-  close_plan_slots();
+  // What an agent was given from the host's side is for the first steps that Node asks of it.
+  if (!agent || !handed)
+    close_plan_slots();
   use_own_null();
   // Changing ids has cleared it (prctl(2)).
   sys(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

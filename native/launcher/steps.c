@@ -64,6 +64,7 @@ static const struct step_kind kinds[] = {
     [STEP_TIME_OFFSETS] = {step_time_offsets, 5, 0},
     [STEP_PACK] = {step_pack, 5, 1},
     [STEP_COPY_TREE] = {step_copy_tree, 3, 1},
+    [STEP_UNPACK] = {step_unpack, 8, 1},
     [STEP_JOIN_CGROUP] = {step_join_cgroup, 1, 0},
     [STEP_SPARSE_FILE] = {step_sparse_file, 2, 1},
     [STEP_LOOP_DEVICE] = {step_loop_device, 2, 0},

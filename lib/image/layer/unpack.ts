@@ -1,0 +1,207 @@
+/**
+ * Unpacking: a plain tar stream becomes a directory. An agent does it, confined: as root it has a user namespace of its own,
+ * with ids that nobody else has, and reaches nothing of the host but the directory, through a mount that shows it with the
+ * archive's ids. This side moves bytes into a pipe, and reads what became of them.
+ */
+
+import { AbortedError, errnoName, ImageError, printable, type TscontainError } from '../../errors.js';
+import { isRoot } from '../../host/configuration.js';
+import { Agent } from '../../launcher/agent.js';
+import { addon, type Descriptor } from '../../launcher/native.js';
+import { decodeRecords } from '../../launcher/wire.js';
+import { openFlag, type Slot, type Step } from '../../plan/step.js';
+import { hostTree } from '../../primitives/mount/steps.js';
+import { PipeWriter, readAll } from './pipe.js';
+
+/** How much an archive may be. */
+export interface LayerLimits {
+  /** Bytes of all files together. Default 64 GiB. */
+  readonly bytes?: number;
+  /** Members. Default 1,048,576. */
+  readonly entries?: number;
+  /** Components of a path. Default, and at most, 256. */
+  readonly depth?: number;
+  /** Bytes of one member's extended header (long names, attributes). Default, and at most, 1 MiB. */
+  readonly header?: number;
+}
+
+export interface UnpackOptions {
+  readonly limits?: LayerLimits;
+  /** What becomes of device nodes, which are never made. Default `'refuse'`. */
+  readonly devices?: 'refuse' | 'skip';
+  /** Whether `security.capability` of files is kept. Default false. */
+  readonly fileCapabilities?: boolean;
+  readonly signal?: AbortSignal;
+  /** Hears how many bytes of the archive have been handed over. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** What was made. */
+export interface Unpacked {
+  /** Members of the archive. */
+  readonly entries: number;
+  /** Bytes of its files. */
+  readonly bytes: number;
+  /** What was left out. */
+  readonly skipped: {
+    readonly devices: number;
+    /** Extended attributes that are not on the list of those that are kept. */
+    readonly xattrs: number;
+    /** Members whose owner is another, as there is only one id to give them. */
+    readonly owners: number;
+  };
+}
+
+const defaults = { bytes: 2 ** 36, entries: 2 ** 20, depth: 256, header: 2 ** 20 } as const;
+const mostLayers = 127;
+
+/**
+ * Unpacks a layer, in overlay's form: whiteouts are character devices 0:0, opaque directories have `user.overlay.opaque`.
+ *
+ * Kept are owners (as root), modes, times, hard links, FIFOs and `user.*` attributes. Directories that the archive does not
+ * name take their attributes from the layers below.
+ *
+ * @param tar plain, not compressed
+ * @param directory empty, and this user's own
+ * @param parents directories of the layers below, topmost first
+ * @throws ImageError `ERR_LAYER` for an archive that is malformed, ambiguous or refused, with the member's name;
+ *   `ERR_LAYER_LIMIT` for one that is too much; AbortedError; what `tar` throws. What has been made stays in the directory.
+ * @see https://github.com/opencontainers/image-spec/blob/main/layer.md
+ */
+export function unpackLayer(
+  tar: AsyncIterable<Uint8Array>,
+  directory: string,
+  parents: readonly string[],
+  options: UnpackOptions = {},
+): Promise<Unpacked> {
+  return unpack('layer', tar, directory, parents, options);
+}
+
+/**
+ * Unpacks an archive that is no layer, such as one of `docker save`: regular files, directories and links that stay inside.
+ * Owners, attributes and times are not kept.
+ * @throws as {@link unpackLayer}
+ */
+export function unpackArchive(
+  tar: AsyncIterable<Uint8Array>,
+  directory: string,
+  options: UnpackOptions = {},
+): Promise<Unpacked> {
+  return unpack('archive', tar, directory, [], options);
+}
+
+async function unpack(
+  mode: 'layer' | 'archive',
+  tar: AsyncIterable<Uint8Array>,
+  directory: string,
+  parents: readonly string[],
+  options: UnpackOptions,
+): Promise<Unpacked> {
+  const { signal } = options;
+  if (parents.length > mostLayers) throw new ImageError('ERR_LAYER', `more than ${mostLayers} layers below`);
+  if (signal?.aborted) throw aborted(signal);
+  const paths = [directory, ...parents];
+  const root = isRoot();
+  const host = root
+    ? paths.flatMap((path, index) => hostTree(layer(index), { path, readOnly: index > 0, idmap: true, ...plainMount }))
+    : [];
+  await using agent = await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], host });
+  const abort = () => void agent.close();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    return await feed(agent, tar, unpackSteps(mode, paths, root, options), options);
+  } catch (error) {
+    throw signal?.aborted ? aborted(signal) : error;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+const plainMount = { recursive: false, exec: false } as const;
+const layer = (index: number): Slot => `layer ${index}`;
+
+/** An ordinary user's agent has that user's id, and opens the directories itself. */
+function unpackSteps(
+  mode: 'layer' | 'archive',
+  paths: readonly string[],
+  root: boolean,
+  { limits, devices, fileCapabilities = false }: UnpackOptions,
+): Step[] {
+  const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;
+  const opened = paths.map((path, index): Step => {
+    return { kind: 'open', to: layer(index), from: null, path, flags, resolve: 0 };
+  });
+  return [
+    ...(root ? [] : opened),
+    {
+      kind: 'unpack',
+      archive: '0',
+      report: '1',
+      directory: layer(0),
+      below: paths.slice(1).map((_, index) => layer(index + 1)),
+      mode,
+      skipDevices: devices === 'skip',
+      fileCapabilities,
+      oneOwner: !root,
+      limits: { ...defaults, ...limits },
+    },
+  ];
+}
+
+/** Both ends at once: the archive goes in, the report comes out. */
+async function feed(
+  agent: Agent,
+  tar: AsyncIterable<Uint8Array>,
+  steps: readonly Step[],
+  { onProgress }: UnpackOptions,
+): Promise<Unpacked> {
+  const native = addon();
+  const [archive, input] = native.pipe();
+  const [output, report] = native.pipe();
+  const writer = new PipeWriter(input);
+  const answer = readAll(output);
+  const ran = agent.run(steps, { descriptors: [archive, report], doing: 'unpacking' });
+  for (const descriptor of [archive, report] satisfies Descriptor[]) descriptor.close();
+  const over = ran.then(
+    () => writer.close(),
+    () => writer.close(),
+  );
+  // What the agent says explains more than that it has stopped reading.
+  const written = await writer.writeAll(tar, over, onProgress).then(
+    () => undefined,
+    (error: unknown) => ({ error }),
+  );
+  if (written) {
+    await agent.close(); // nothing must take the part that came for the whole
+    await ran.catch(() => {});
+    throw written.error;
+  }
+  await ran;
+  return unpacked(await answer);
+}
+
+function unpacked(bytes: Buffer): Unpacked {
+  const [record] = decodeRecords(bytes);
+  const [kind = 3, errno = 0, offset = 0, entries = 0, size = 0, devices = 0, xattrs = 0, owners = 0] =
+    record?.ints ?? [];
+  if (record && kind === 0) return { entries, bytes: size, skipped: { devices, xattrs, owners } };
+  const name = record?.blobs[0]?.toString() ?? '';
+  const where = `${name === '' ? '' : ` '${printable(name.slice(0, 256))}'`} near byte ${offset} of the archive`;
+  throw refusal(kind, errno, record?.blobs[1]?.toString() ?? 'no report', where, name);
+}
+
+function refusal(kind: number, errno: number, reason: string, where: string, path: string): TscontainError {
+  if (kind === 3) {
+    return new ImageError('ERR_LAYER', `making${where}: ${reason} gave ${errnoName(errno)}`, {
+      syscall: reason,
+      errno,
+      path,
+    });
+  }
+  const code = kind === 2 ? 'ERR_LAYER_LIMIT' : 'ERR_LAYER';
+  return new ImageError(code, `unpacking${where}: ${reason}`, { path });
+}
+
+function aborted(signal: AbortSignal): AbortedError {
+  return new AbortedError('unpacking was aborted', { cause: signal.reason });
+}
