@@ -9,7 +9,8 @@ import { saveLayout, saveLayoutArchive } from './save/layout.js';
 import { type Chosen, chooseImage, readImage } from './source/choose.js';
 import { copyImage } from './source/copy.js';
 import { LayoutDirectory } from './source/layout.js';
-import { ImageStore } from './store/index.js';
+import { ImageStore, type Lease } from './store/index.js';
+import { type ImageUnpackOptions, readUnpackOptions, unpackImage } from './unpack.js';
 
 /** How an image is brought into a store. */
 export interface ImportOptions {
@@ -126,6 +127,20 @@ export class Image {
     await copyImage(layout, store, chosen, options.signal);
     const name = as ?? (chosen.reference === undefined ? undefined : canonical(chosen.reference));
     return new Image(store, chosen, name && (await giveName(store, options, chosen.descriptor, name)));
+  }
+
+  /**
+   * Unpacks the layers of the image, each into a directory of the store, as overlay (with `userxattr`) takes them: whiteouts are
+   * character devices 0:0, opaque directories have `user.overlay.opaque`. What is unpacked already is not read again.
+   *
+   * Each layer is compared with the digest of its plain tar (diffID) as it streams, and is there only when all of it is right.
+   * @returns the directories, topmost first; they stay until it is released, or this process ends
+   * @throws OptionError; ImageError `ERR_DIGEST` for other bytes than the configuration tells of, `ERR_LAYER` for an archive that
+   * is malformed or refused, `ERR_LAYER_LIMIT` for one that is too much, `ERR_NOT_FOUND` for a layer that is not in the store;
+   * AbortedError. Layers that were whole by then stay for the next time; of one that was not, nothing does
+   */
+  async unpack(options: ImageUnpackOptions = {}): Promise<Lease> {
+    return await unpackImage(this, readUnpackOptions(options));
   }
 
   /** Oldest first, each entry with the layer that it made. An image without a history has one entry for each layer. */

@@ -34,3 +34,4 @@ export {
   type StoreProblem,
   type Temporary,
 } from './store/index.js';
+export type { ImageLimits, ImageUnpackOptions } from './unpack.js';

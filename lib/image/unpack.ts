@@ -1,0 +1,157 @@
+/**
+ * An image's layers as directories: each is decompressed, compared with its diffID on the way, unpacked by an agent, and in the
+ * store once for all images that have it on the same layers.
+ */
+
+import { defineSchema, readBoolean, readChoice, readInteger, readObject } from '../container/settings/schema.js';
+import { ImageError, OptionError } from '../errors.js';
+import { type Digest, DigestCheck } from './digest.js';
+import type { Descriptor, ImageConfig, Manifest } from './document/index.js';
+import { type DecompressLimits, decompressLayer } from './layer/decompress.js';
+import { type LayerLimits, type UnpackOptions, unpackLayer } from './layer/unpack.js';
+import { type OnProgress, ProgressMeter } from './progress.js';
+import { readAll } from './source/copy.js';
+import type { ImageStore, LayerFacts, Lease } from './store/index.js';
+
+/** How much a layer of an image may be. */
+export interface ImageLimits extends LayerLimits {
+  /** Bytes of the plain tar for each compressed one, the first MiB not counted. Default 250. */
+  readonly ratio?: number;
+}
+
+/** How the layers of an image are unpacked. */
+export interface ImageUnpackOptions extends Pick<UnpackOptions, 'devices' | 'fileCapabilities' | 'signal'> {
+  /** For each layer by itself. They are not asked again of what is unpacked already. */
+  readonly limits?: ImageLimits;
+  /** Hears `unpacking` and `unpacked` of each layer that was not there yet. */
+  readonly onProgress?: OnProgress;
+}
+
+/** Options of {@link unpackImage}, checked. */
+export interface UnpackSettings {
+  readonly layer: Pick<UnpackOptions, 'devices' | 'fileCapabilities' | 'limits'>;
+  readonly tar: DecompressLimits;
+  /** What layers that were unpacked in this way are called in the store; undefined for the usual one. */
+  readonly variant: string | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: OnProgress | undefined;
+}
+
+const schema = defineSchema(['limits', 'devices', 'fileCapabilities', 'signal', 'onProgress']);
+const limitSchema = defineSchema(['bytes', 'entries', 'depth', 'header', 'ratio']);
+
+/** @throws OptionError naming what is wrong, below `option` */
+export function readUnpackOptions(options: unknown, option = ''): UnpackSettings {
+  const at = option === '' ? '' : `${option}.`;
+  const fields = readObject(options, option, schema);
+  const limits = readObject(fields.limits ?? {}, `${at}limits`, limitSchema);
+  const limit = (key: 'bytes' | 'entries' | 'depth' | 'header' | 'ratio', fallback: number, max: number) =>
+    limits[key] === undefined ? fallback : readInteger(limits[key], `${at}limits.${key}`, 1, max);
+  const bytes = limit('bytes', 2 ** 36, 2 ** 50);
+  const entries = limit('entries', 2 ** 20, 2 ** 31 - 1);
+  const devices =
+    fields.devices === undefined ? 'refuse' : readChoice(fields.devices, `${at}devices`, ['refuse', 'skip']);
+  const fileCapabilities = readBoolean(fields.fileCapabilities, `${at}fileCapabilities`, false);
+  const { signal, onProgress } = fields;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new OptionError(`${at}signal`, 'an AbortSignal', signal);
+  }
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new OptionError(`${at}onProgress`, 'a function', onProgress);
+  }
+  return {
+    layer: {
+      devices,
+      fileCapabilities,
+      limits: { bytes, entries, depth: limit('depth', 256, 256), header: limit('header', 2 ** 20, 2 ** 20) },
+    },
+    // An archive is more than its files: two KiB for what tells of each member do, and what is more is bound by `entries`.
+    tar: { bytes: bytes + entries * 2048, ratio: limit('ratio', 250, 2 ** 31) },
+    variant: variantOf(devices, fileCapabilities),
+    signal,
+    onProgress: onProgress as OnProgress | undefined,
+  };
+}
+
+/** Trees that differ are different layers; one that was made with its devices left out is not what refusing them finds. */
+function variantOf(devices: 'refuse' | 'skip', fileCapabilities: boolean): string | undefined {
+  const parts = [...(fileCapabilities ? ['capabilities'] : []), ...(devices === 'skip' ? ['no-devices'] : [])];
+  return parts.length === 0 ? undefined : parts.join('-');
+}
+
+/** The parts of an image that are unpacked. */
+export interface Unpackable {
+  readonly store: ImageStore;
+  readonly manifest: Manifest;
+  readonly config: Pick<ImageConfig, 'diffIds'>;
+}
+
+/**
+ * Unpacks what is not unpacked yet, from the bottom, and keeps all of it until the lease is released.
+ * @throws ImageError `ERR_DIGEST`, `ERR_LAYER`, `ERR_LAYER_LIMIT`; AbortedError. Layers that are whole by then stay for the next
+ * time, until `gc`; of the others there is nothing.
+ */
+export async function unpackImage({ store, manifest, config }: Unpackable, settings: UnpackSettings): Promise<Lease> {
+  const { variant, signal } = settings;
+  // What was unpacked a moment ago is nobody's until the lease.
+  await using _hold = store.hold();
+  for (const [index, descriptor] of manifest.layers.entries()) {
+    const diffIds = config.diffIds.slice(0, index + 1);
+    const fill = (directory: string, parents: readonly string[]) =>
+      fillLayer(store, descriptor, diffIds, directory, parents, settings);
+    await store.ensureLayer({ diffIds, variant }, fill, signal);
+  }
+  return await store.leaseLayers(config.diffIds, variant);
+}
+
+async function fillLayer(
+  store: ImageStore,
+  { digest, mediaType }: Descriptor,
+  diffIds: readonly Digest[],
+  directory: string,
+  parents: readonly string[],
+  { layer, tar: limits, signal, onProgress }: UnpackSettings,
+): Promise<LayerFacts> {
+  const diffId = diffIds.at(-1) as Digest;
+  const meter = new ProgressMeter(onProgress);
+  const blob = await store.openBlob(digest);
+  try {
+    const plain = new Verified(decompressLayer(readAll(blob, signal), { limits, mediaType }), diffId);
+    const made = await unpackLayer(plain, directory, parents, {
+      ...layer,
+      ...(signal && { signal }),
+      onProgress: (bytes) => meter.report(() => ({ phase: 'unpacking', digest: diffId, bytes })),
+    });
+    plain.expectWhole();
+    onProgress?.({ phase: 'unpacked', digest: diffId, bytes: made.bytes, entries: made.entries });
+    return made;
+  } finally {
+    await blob.close();
+  }
+}
+
+/** Bytes that end in an error unless they are those of the digest. */
+class Verified implements AsyncIterable<Uint8Array> {
+  #whole = false;
+
+  constructor(
+    readonly bytes: AsyncIterable<Uint8Array>,
+    readonly digest: Digest,
+  ) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    const check = new DigestCheck(this.digest, undefined, `the layer ${this.digest}`);
+    for await (const piece of this.bytes) {
+      check.update(piece);
+      yield piece;
+    }
+    check.finish();
+    this.#whole = true;
+  }
+
+  /** @throws ImageError `ERR_LAYER` if whoever took the bytes was content before their end */
+  expectWhole(): void {
+    if (this.#whole) return;
+    throw new ImageError('ERR_LAYER', `the layer ${this.digest}: bytes follow the end of its archive`);
+  }
+}
