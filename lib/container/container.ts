@@ -8,11 +8,14 @@ import { launcher } from '../launcher/launcher.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
+import type { OverlayChange } from '../primitives/mount/changes.js';
 import type { DeniedCall, SystemCallFacts } from '../primitives/seccomp/index.js';
 import { expectCapabilitiesWithin } from '../process/attributes/capabilities.js';
 import { expectPermitted, overlayAttributes } from '../process/attributes/settings.js';
 import { parseDuration } from '../units.js';
 import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
+import { containerChanges } from './changes.js';
+import { type ExportOptions, exportRoot } from './export.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd, type ProcessEnvironment } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
@@ -33,6 +36,7 @@ import {
 import { resolveSources } from './sources.js';
 import { inspectStorage, type StorageInspection } from './storage/bound.js';
 import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
+import { expectOwnRoot, viewChanges } from './views.js';
 
 /** How a container ended. */
 export interface ContainerEnd {
@@ -287,6 +291,33 @@ export class Container extends TypedEvents implements AsyncDisposable {
     if (errno === undefined) throw gone();
     if (errno !== 0) throw new TscontainError('ERR_FREEZE', 'the container could not be frozen or thawed', { errno });
     this.#instance.frozen = on;
+  }
+
+  /**
+   * What has changed since it was made, found out while it is iterated over: a directory comes before what is in it. Our own
+   * set-up is no change: `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, and what is there only to mount on. What is
+   * mounted in the container is not looked into. What changes meanwhile may or may not be seen; {@link pause} helps only
+   * after the first of it was asked for.
+   * @throws UnsupportedError for `image: 'host'`; TscontainError `ERR_CONTAINER_GONE`, or `ERR_PAUSED` where it is paused
+   * when the first is asked for
+   */
+  async *changes(): AsyncGenerator<OverlayChange, void, undefined> {
+    expectOwnRoot(this.#settings, 'tell what has changed');
+    const view = await viewChanges(this.#instance);
+    try {
+      yield* containerChanges(view, flatten(this.#instance.blueprint.steps.container));
+    } finally {
+      view.close();
+    }
+  }
+
+  /**
+   * Its whole root file system as a tar, read as fast as it is taken: `docker export`. What is mounted in it is left out, with
+   * a directory or file to mount on in its place; devices and sockets are too. Owners are the container's ids.
+   * @throws OptionError; UnsupportedError for `image: 'host'`; AbortedError; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
+   */
+  export(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    return exportRoot(this.#instance, this.#settings, options);
   }
 
   /** The steps that made it, and that start `argv` in it. */

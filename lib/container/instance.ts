@@ -7,8 +7,10 @@ import { AbortedError, TscontainError } from '../errors.js';
 import { hostStatFiles, launcherConfiguration } from '../host/configuration.js';
 import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
 import { type EncodedParts, type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
+import type { Descriptor } from '../launcher/native.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
+import type { Slot, Step } from '../plan/step.js';
 import { type CgroupLayout, type ContainerStats, cgroupLayout, parseStats } from '../primitives/cgroup/index.js';
 import { type DeniedCall, Supervisor, type SystemCallFacts } from '../primitives/seccomp/index.js';
 import type { AttributeSettings } from '../process/attributes/settings.js';
@@ -444,6 +446,27 @@ export class Instance {
         this.#noteIdle();
       }
       listener(reply);
+    });
+  }
+
+  /**
+   * Steps that init runs itself, and the descriptors of `take`, which are the caller's. It serves nothing else meanwhile, so
+   * only short ones; and nothing at all while it is frozen.
+   */
+  run(steps: readonly Step[], take: readonly Slot[], doing: string): Promise<readonly Descriptor[]> {
+    const slots = new SlotNumbers();
+    const bytes = encodeSteps(steps, slots);
+    const numbers = take.map((slot) => slots.of(slot));
+    this.#pendingFiles++;
+    this.#noteIdle();
+    return new Promise((resolve, reject) => {
+      this.#init.run(bytes, [], numbers, (reply) => {
+        this.#pendingFiles--;
+        this.#noteIdle();
+        if (!reply) reject(this.#failure ?? this.#endedEarly());
+        else if (reply.failure) reject(stepError(steps, reply.failure, doing));
+        else resolve(reply.descriptors);
+      });
     });
   }
 

@@ -374,5 +374,7 @@ export const keptSlots: Readonly<Record<string, number>> = {
   oomScore: 1004,
   landlock: 1005,
   'own landlock': 1006,
+  upper: 1007,
+  below: 1008,
   userns: 1010,
 };

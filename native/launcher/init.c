@@ -288,7 +288,8 @@ static void reap(void) {
 // ---- the loop
 // --------------------------------------------------------------------------------------------------------
 
-// Steps for Node, and the descriptors that it wants of them. Nothing of them stays in the slots for the next ones.
+// Steps for Node, and the descriptors that it wants of them. Nothing of them stays in the slots for the next ones. A
+// container's init does nothing else meanwhile, so it is asked for short ones only: to hand out descriptors.
 static void on_run(struct message* message) {
   const struct record* r = &message->record;
   int fds[MAX_RUN_FDS], nfds = 0;
@@ -299,7 +300,8 @@ static void on_run(struct message* message) {
   long rc = run_steps(&context, &r->blobs[0]);
   hide();
   for (int i = 1; i < r->nints && rc >= 0; i++) {
-    int fd = r->ints[i] < SLOT_NULL ? context.slots[r->ints[i]] : -1;
+    bool given = r->ints[i] < SLOT_NULL || r->ints[i] == SLOT_UPPER || r->ints[i] == SLOT_BELOW;
+    int fd = given ? context.slots[r->ints[i]] : -1;
     if (fd < 0) {
       failure.step = ~0u;
       explain(&context, DETAIL_NONE, "slot");
@@ -326,7 +328,7 @@ static void on_message(struct message* message) {
     on_exec(message);
   else if (r->op == MSG_SIGNAL && r->nints == 2)
     on_signal(r->ints[0], r->ints[1]);
-  else if (r->op == MSG_RUN && agent && r->nints >= 1 && r->nints <= 1 + MAX_RUN_FDS && r->nblobs == 1 &&
+  else if (r->op == MSG_RUN && r->nints >= 1 && r->nints <= 1 + MAX_RUN_FDS && r->nblobs == 1 &&
            message->nfds <= MAX_RUN_SLOTS)
     on_run(message);
   else if (r->op == MSG_FILE && r->nints == 5 && r->nblobs == 2) {

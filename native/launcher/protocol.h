@@ -37,7 +37,7 @@ enum message_op {
   MSG_EXEC = 50,   // ints: exec, flags, columns, rows; blobs: steps
   MSG_SIGNAL = 51, // ints: exec, signal
   MSG_FILE = 52,   // ints: request, operation, a, b, c; blobs: path, second path
-  // to an agent; ints: request, slots whose descriptors to hand out…; blobs: steps; fds: those of slots 0…
+  // ints: request, slots whose descriptors to hand out…; blobs: steps; fds: those of slots 0…
   MSG_RUN = 53,
 
   // init to Node
@@ -165,5 +165,7 @@ enum {
   SLOT_OOM_SCORE = 1004, // init's own oom_score_adj
   SLOT_LANDLOCK = 1005,  // the container's ruleset, and then the program's own
   LANDLOCK_LAYERS = 2,
+  SLOT_UPPER = 1007, // of the container's overlay: its upper directory, and the lower layers alone
+  SLOT_BELOW = 1008,
   SLOT_USERNS = 1010
 };

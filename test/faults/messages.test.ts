@@ -72,6 +72,8 @@ describe('messages', () => {
       proc: 'PROC',
       tty: 'TTY',
       oomScore: 'OOM_SCORE',
+      upper: 'UPPER',
+      below: 'BELOW',
       userns: 'USERNS',
     } as const;
     for (const [name, slot] of Object.entries(kept)) expect(slots.get(slot), name).toBe(keptSlots[name]);

@@ -2,8 +2,8 @@
 
 import { release } from 'node:os';
 import { UnsupportedError } from '../../errors.js';
-import { openFlag, resolveFlag, type Slot, type Step } from '../../plan/step.js';
-import { type Layer, type LayerPassing, overlay } from '../../primitives/mount/steps.js';
+import { mountAttribute, openFlag, resolveFlag, type Slot, type Step } from '../../plan/step.js';
+import { type Layer, type LayerPassing, overlay, plain } from '../../primitives/mount/steps.js';
 
 /** Layers that have names of ours beneath the stage; or that have any names, beneath a slot. Topmost first. */
 export type LowerLayers =
@@ -42,15 +42,46 @@ export function containerOverlay(
   if (passing === 'joined') return joined(to, stage, lower, { upper, work, options });
   // One slot for all: the kernel has taken a layer before the next one is opened.
   const layers = lower.names.map((): Layer => ({ slot: 'layer' }));
-  const names = lower.names.values();
   const steps = overlay(to, { lower: layers, upper: { path: upper }, work: { path: work }, options, passing });
-  return [
-    enter,
-    ...steps.flatMap((step): Step[] => {
-      const isLayer = 'key' in step && step.key === 'lowerdir+';
-      return isLayer ? [openDirectory('layer', lower.under, names.next().value ?? ''), step] : [step];
-    }),
-  ];
+  return [enter, ...opening(steps, lower)];
+}
+
+/**
+ * The lower layers alone, read-only, in the slot `to`: what the container's changes are told from. One layer is seen through
+ * a mount of itself, as an overlay that is only read needs two.
+ */
+export function lowerView(to: Slot, stage: Slot, lower: LowerLayers, passing = passingOf(release())): Step[] {
+  const attributes = plain | mountAttribute.RDONLY | mountAttribute.NOEXEC;
+  const alone = 'under' in lower ? lower.names : lower.map(({ path }) => path);
+  const [first = ''] = alone;
+  if (alone.length === 1) {
+    return [
+      openDirectory('layer', 'under' in lower ? lower.under : stage, first),
+      { kind: 'openTree', to, from: 'layer', path: '', recursive: false },
+    ];
+  }
+  const options: readonly (readonly [string])[] = [['userxattr']];
+  const enter: Step = { kind: 'fchdir', to: stage };
+  if (!('under' in lower)) return [enter, ...overlay(to, { lower, options, attributes })];
+  if (passing === 'joined') {
+    const slots = lower.names.map((_, index): Slot => `mount lower ${index}`);
+    const layers = slots.map((slot) => ({ slot }));
+    return [
+      ...lower.names.map((name, index) => openDirectory(slots[index] ?? '', lower.under, name)),
+      ...overlay(to, { lower: layers, options, attributes, passing }),
+    ];
+  }
+  const layers = lower.names.map((): Layer => ({ slot: 'layer' }));
+  return [enter, ...opening(overlay(to, { lower: layers, options, attributes, passing }), lower)];
+}
+
+/** Each layer is opened just before the step that takes it. */
+function opening(steps: readonly Step[], { under, names }: { under: Slot; names: readonly string[] }): Step[] {
+  const left = names.values();
+  return steps.flatMap((step): Step[] => {
+    const isLayer = 'key' in step && step.key === 'lowerdir+';
+    return isLayer ? [openDirectory('layer', under, left.next().value ?? ''), step] : [step];
+  });
 }
 
 /** All at once, as one string of numbers, and so what is written to as well. */
@@ -82,7 +113,7 @@ function joined(
 const mostJoined = 64;
 export const joinedHint = 'before Linux 6.8 all layers are one string of at most 255 bytes, which is about 60 of them';
 
-function openDirectory(to: Slot, from: Slot, path: string): Step {
+export function openDirectory(to: Slot, from: Slot, path: string): Step {
   const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;
   return { kind: 'open', to, from, path, flags, resolve: below };
 }

@@ -8,7 +8,7 @@ import { loopFile } from '../storage/bound.js';
 import type { IdMode } from './compile.js';
 import { type DirectoryRoot, directoryRoot } from './directory-root.js';
 import { hostImage } from './host-image.js';
-import { containerOverlay, type LowerLayers } from './overlay.js';
+import { containerOverlay, type LowerLayers, lowerView, openDirectory } from './overlay.js';
 import { textFile } from './system-files.js';
 
 /** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
@@ -117,7 +117,7 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
 }
 
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot({ tree, layers }: Lower, { storage }: ContainerSettings): RootSteps {
+function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSettings): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
@@ -134,7 +134,10 @@ function overlayRoot({ tree, layers }: Lower, { storage }: ContainerSettings): R
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
-        ...containerOverlay('root', 'stage', { lower: layers, upper: 'disk/upper', work: 'disk/work', onDisk }),
+        ...containerOverlay('root', 'stage', { lower, upper: 'disk/upper', work: 'disk/work', onDisk }),
+        // Kept by init: `changes()` and the like look at them.
+        openDirectory('upper', 'stage', 'disk/upper'),
+        ...lowerView('below', 'stage', lower),
         attach('root', 'stage', 'root'),
         ...mountPoints,
       ],
