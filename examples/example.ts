@@ -1,14 +1,18 @@
-/** Runs one of the examples of primitives: `npm run example -- overlay`; without a name, lists them. */
+/** Runs one of the examples: `npm run example -- overlay`; without a name, lists them. What follows the name is the example's. */
 
 import { readdirSync } from 'node:fs';
 
-const folder = new URL('./primitives/', import.meta.url);
-const names = readdirSync(folder).flatMap((file) => (file.endsWith('.js') ? [file.slice(0, -'.js'.length)] : []));
+const primitives = new URL('./primitives/', import.meta.url);
+const examples = new Map([['images', new URL('./images.js', import.meta.url)]]);
+for (const file of readdirSync(primitives)) {
+  if (file.endsWith('.js')) examples.set(file.slice(0, -'.js'.length), new URL(file, primitives));
+}
 
-const [name = ''] = process.argv.slice(2);
-if (names.includes(name)) {
-  await import(new URL(`${name}.js`, folder).href);
+const [name = ''] = process.argv.splice(2, 1);
+const file = examples.get(name);
+if (file) {
+  await import(file.href);
 } else {
-  console.log(`npm run example -- NAME, where NAME is one of ${names.join(', ')}`);
+  console.log(`npm run example -- NAME, where NAME is one of ${[...examples.keys()].join(', ')}`);
   if (name !== '') process.exitCode = 1;
 }

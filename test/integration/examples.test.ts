@@ -5,13 +5,14 @@ import { buildOnce, packageRoot } from '../support/build.js';
 import { needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
-/** A line that each example prints where it works. Each file of the folder must have one. */
+/** A line that each example prints where it works. Each file of primitives must have one, and what is beside that folder. */
 const telling: Readonly<Record<string, RegExp>> = {
   apparmor: /^as root +.*Permission denied /m,
   attributes: /^processor time +SIGXCPU /m,
   capabilities: /^user 1000 with +port 80 is mine$/m,
   cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
   'id-map': /^nested +0 \d+ 10 /m,
+  images: /^in a container +hello from the second layer; motd; 0; root /m,
   landlock: /^write nowhere +.*Permission denied$/m,
   namespace: /^host name +inside /m,
   overlay: /^idmapped +motd belongs to 1000 /m,
@@ -19,9 +20,10 @@ const telling: Readonly<Record<string, RegExp>> = {
   'time-and-sysctl': /^up for +36\d\.\d+ days /m,
 };
 
-const examples = readdirSync(`${packageRoot}examples/primitives`).map((file) => file.replace(/\.ts$/, ''));
+const primitives = readdirSync(`${packageRoot}examples/primitives`).map((file) => file.replace(/\.ts$/, ''));
+const examples = [...primitives, 'images'];
 
-describe('the examples of primitives', () => {
+describe('the examples', () => {
   checkResidue();
 
   it('are all expected to print something, and compile', { timeout: 120_000 }, () => {
@@ -33,8 +35,8 @@ describe('the examples of primitives', () => {
 
   it.for(examples)('%s shows what it says', { timeout: 60_000 }, (name, context) => {
     needsRoot(context);
-    const file = `${packageRoot}build/examples/primitives/${name}.js`;
-    const { stdout, stderr, status } = spawnSync(process.execPath, [file], { encoding: 'utf8' });
+    const file = `${packageRoot}build/examples/example.js`;
+    const { stdout, stderr, status } = spawnSync(process.execPath, [file, name], { encoding: 'utf8' });
     expect(stderr).toBe('');
     expect(status).toBe(0);
     const line = telling[name] ?? /nothing is expected of it/;

@@ -237,8 +237,7 @@ export class ImageStore implements AsyncDisposable {
   }
 
   /**
-   * Gives an image a name.
-   * @param options.move whether the name may be taken from another image (security J7)
+   * Gives an image a name. With `move` it may be taken from another image (security J7).
    * @throws ImageError `ERR_REFERENCE` where it is another's and may not be moved; `ERR_NOT_FOUND` without that blob
    */
   async setReference(
@@ -287,9 +286,8 @@ export class ImageStore implements AsyncDisposable {
   }
 
   /**
-   * Takes a name away, or with an id or digest all names of that image, and frees what nothing needs any more.
-   * @param options.force an image that has several names, or is in use, loses them all the same; what is in use stays until it
-   * is not
+   * Takes a name away, or with an id or digest all names of that image, and frees what nothing needs any more. With `force` an
+   * image that has several names, or is in use, loses them all the same; what is in use stays until it is not.
    * @throws ImageError `ERR_NOT_FOUND`; `ERR_STORE` for what `force` is needed for
    */
   async remove(image: string, { force = false }: { readonly force?: boolean } = {}): Promise<Collected> {
