@@ -11,7 +11,7 @@ export {
   type SaveOptions,
 } from './image.js';
 export type { Platform } from './platform.js';
-export type { ImageProgress } from './progress.js';
+export type { ImageProgress, OnProgress } from './progress.js';
 export { parseReference, type Reference } from './reference.js';
 export { Registry, type RegistryCredentials, type RegistryOptions, type RegistryTls } from './registry/index.js';
 export {
