@@ -1,10 +1,12 @@
 /** The image: a manifest in a store, with what it says read and checked. It never changes; another content is another image. */
 
 import { OptionError } from '../errors.js';
-import type { Digest } from './digest.js';
+import { type Digest, parseDigest } from './digest.js';
 import type { Descriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
+import { readStore } from './options.js';
 import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.js';
 import { parseReference } from './reference.js';
+import { type PullOptions, type PushOptions, pull, push } from './remote.js';
 import { saveLayout, saveLayoutArchive } from './save/layout.js';
 import { type Chosen, chooseImage, readImage } from './source/choose.js';
 import { copyImage } from './source/copy.js';
@@ -130,6 +132,48 @@ export class Image {
   }
 
   /**
+   * Fetches an image from its registry into the store: only what is not there yet, and what had been fetched when an earlier
+   * attempt broke off is not fetched again. It then has that name in the store, also where another image had it.
+   *
+   * ```ts
+   * import { Image } from 'tscontain';
+   *
+   * const image = await Image.pull('debian:12', { onProgress: (event) => console.log(event.phase) });
+   * ```
+   * @param reference such as `debian:12`, `ghcr.io/owner/name:tag` or `name@sha256:…`; without a tag it is `latest`
+   * @throws OptionError; ImageError `ERR_REFERENCE`, `ERR_NOT_FOUND`, `ERR_UNAUTHORIZED`, `ERR_REGISTRY` (with `status`),
+   * `ERR_TIMEOUT`, `ERR_DIGEST`, `ERR_MANIFEST`, `ERR_CONFIG`; AbortedError. The name is then as it was
+   */
+  static async pull(reference: string, options: PullOptions = {}): Promise<Image> {
+    const pulled = await pull(reference, options);
+    return new Image(pulled.store, pulled.chosen, pulled.reference);
+  }
+
+  /**
+   * An image that is in the store, for this host's platform where a name stands for several.
+   * @param name a reference such as `debian:12`, or the id or manifest digest of an image that has a name
+   * @returns undefined if there is none
+   * @throws OptionError; ImageError `ERR_REFERENCE`, `ERR_DIGEST`, `ERR_STORE`
+   */
+  static async get(name: string, options: { readonly store?: ImageStore } = {}): Promise<Image | undefined> {
+    const store = await readStore(options.store);
+    const reference = await referenceOf(store, name);
+    const descriptor = reference && (await store.resolve(reference));
+    if (!descriptor) return undefined;
+    return new Image(store, await chooseImage(store, [descriptor], undefined, hostPlatform(), reference), reference);
+  }
+
+  /**
+   * Sends the image to a registry: what is there already is not sent.
+   * @param reference what it is to be called there, with the registry. Default: its own name
+   * @throws OptionError; ImageError `ERR_UNAUTHORIZED`, `ERR_REGISTRY` (with `status`), `ERR_TIMEOUT`, `ERR_NOT_FOUND` for content
+   * that is no longer in the store; AbortedError
+   */
+  async push(reference: string | undefined = this.reference, options: PushOptions = {}): Promise<void> {
+    await push(this.store, this.descriptor, this.reference, reference, options);
+  }
+
+  /**
    * Unpacks the layers of the image, each into a directory of the store, as overlay (with `userxattr`) takes them: whiteouts are
    * character devices 0:0, opaque directories have `user.overlay.opaque`. What is unpacked already is not read again.
    *
@@ -203,6 +247,15 @@ function readImportOptions(options: ImportOptions): { platform: Platform; as: st
   const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   const as = options.as === undefined ? undefined : parseReference(options.as, 'as').withDefaultTag().toString();
   return { platform, as };
+}
+
+/** A name of the store for an image that is told by any of its names, its id or its digest. */
+async function referenceOf(store: ImageStore, name: string): Promise<string | undefined> {
+  if (typeof name !== 'string' || !/^sha(256|512):/.test(name)) {
+    return parseReference(name, 'name').withDefaultTag().toString();
+  }
+  const wanted = parseDigest(name, 'name');
+  return (await store.list()).find(({ id, digest }) => id === wanted || digest === wanted)?.references[0];
 }
 
 function canonical(name: string): string {

@@ -14,6 +14,7 @@ export type { Platform } from './platform.js';
 export type { ImageProgress, OnProgress } from './progress.js';
 export { parseReference, type Reference } from './reference.js';
 export { Registry, type RegistryCredentials, type RegistryOptions, type RegistryTls } from './registry/index.js';
+export type { PullOptions, PushOptions } from './remote.js';
 export {
   type Collected,
   type CollectOptions,

@@ -4,11 +4,12 @@
  */
 
 import { defineSchema, readBoolean, readChoice, readInteger, readObject } from '../container/settings/schema.js';
-import { ImageError, OptionError } from '../errors.js';
+import { ImageError } from '../errors.js';
 import { type Digest, DigestCheck } from './digest.js';
 import type { Descriptor, ImageConfig, Manifest } from './document/index.js';
 import { type DecompressLimits, decompressLayer } from './layer/decompress.js';
 import { type LayerLimits, type UnpackOptions, unpackLayer } from './layer/unpack.js';
+import { readOnProgress, readSignal } from './options.js';
 import { type OnProgress, ProgressMeter } from './progress.js';
 import { readAll } from './source/copy.js';
 import type { ImageStore, LayerFacts, Lease } from './store/index.js';
@@ -52,13 +53,6 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
   const devices =
     fields.devices === undefined ? 'refuse' : readChoice(fields.devices, `${at}devices`, ['refuse', 'skip']);
   const fileCapabilities = readBoolean(fields.fileCapabilities, `${at}fileCapabilities`, false);
-  const { signal, onProgress } = fields;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new OptionError(`${at}signal`, 'an AbortSignal', signal);
-  }
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new OptionError(`${at}onProgress`, 'a function', onProgress);
-  }
   return {
     layer: {
       devices,
@@ -68,8 +62,8 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
     // An archive is more than its files: two KiB for what tells of each member do, and what is more is bound by `entries`.
     tar: { bytes: bytes + entries * 2048, ratio: limit('ratio', 250, 2 ** 31) },
     variant: variantOf(devices, fileCapabilities),
-    signal,
-    onProgress: onProgress as OnProgress | undefined,
+    signal: readSignal(fields.signal, `${at}signal`),
+    onProgress: readOnProgress(fields.onProgress, `${at}onProgress`),
   };
 }
 

@@ -25,11 +25,17 @@ export async function copyImage(
   }
 }
 
-/** The bytes of an open file from its beginning, which stays open. */
-export async function* readAll(file: FileHandle, signal?: AbortSignal): AsyncGenerator<Uint8Array, void> {
-  for (let position = 0; ; ) {
+/** The bytes of an open file, from its beginning or a position, to its end or another one. The file stays open. */
+export async function* readAll(
+  file: FileHandle,
+  signal?: AbortSignal,
+  start = 0,
+  end = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Uint8Array, void> {
+  for (let position = start; position < end; ) {
     if (signal?.aborted) throw new AbortedError('copying an image was aborted', { cause: signal.reason });
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunk), 0, chunk, position);
+    const length = Math.min(chunk, end - position);
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
     if (bytesRead === 0) return;
     position += bytesRead;
     yield buffer.subarray(0, bytesRead);
