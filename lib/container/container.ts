@@ -35,6 +35,7 @@ import {
 } from './settings.js';
 import { resolveSources } from './sources.js';
 import { inspectStorage, type StorageInspection } from './storage/bound.js';
+import { type ContainerImage, type ImageUse, planImage, takeImage } from './stored-image.js';
 import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
 import { expectOwnRoot, viewChanges } from './views.js';
 
@@ -65,6 +66,8 @@ export interface ContainerInspection {
   readonly id: string;
   readonly name: string | undefined;
   readonly hostname: string;
+  /** Where its root comes from an image of a store. */
+  readonly image: ContainerImage | undefined;
   readonly state: 'running' | 'ended';
   /** Process id of its init on the host. */
   readonly pid: number | undefined;
@@ -102,10 +105,12 @@ export class Container extends TypedEvents implements AsyncDisposable {
 
   readonly #settings: ContainerSettings;
   readonly #instance: Instance;
+  readonly #image: ImageUse | undefined;
   #userFiles: Promise<UserFiles> | undefined;
 
-  private constructor(settings: ContainerSettings, blueprint: Blueprint, single: boolean) {
+  private constructor(settings: ContainerSettings, blueprint: Blueprint, single: boolean, image?: ImageUse) {
     super();
+    this.#image = image;
     this.#settings = settings;
     this.id = blueprint.id;
     this.#instance = new Instance(
@@ -129,14 +134,13 @@ export class Container extends TypedEvents implements AsyncDisposable {
 
   /**
    * Make a container and leave it running, with nothing in it.
-   * @throws OptionError, UnsupportedError, PermissionError; AbortedError when `signal` aborts first
+   * @throws OptionError, UnsupportedError, PermissionError; AbortedError when `signal` aborts first; ImageError for an image
+   *   that cannot be found, fetched or unpacked
    */
   static async create(options: ContainerOptions = {}): Promise<Container> {
     const settings = parseContainerOptions(options);
     throwIfAborted(settings.signal);
-    const facts = await resolveSources(settings);
-    checkUser(settings);
-    const container = new Container(settings, makeBlueprint(settings, facts), false);
+    const container = await Container.#make(settings, { single: false });
     try {
       await container.#instance.ready;
       throwIfAborted(settings.signal);
@@ -148,34 +152,55 @@ export class Container extends TypedEvents implements AsyncDisposable {
     return container;
   }
 
+  /** Takes the image, where it is one of a store, and gives it back when the container has ended, or comes to nothing. */
+  static async #make(
+    asked: ContainerSettings,
+    { single, program }: { readonly single: boolean; readonly program?: readonly string[] | undefined },
+  ): Promise<Container> {
+    const facts = await resolveSources(asked);
+    checkUser(asked);
+    if (asked.image.kind !== 'stored') return new Container(asked, makeBlueprint(asked, facts), single);
+    const { settings, use } = await takeImage(asked, asked.image, { needsProgram: single && program === undefined });
+    try {
+      throwIfAborted(settings.signal);
+      return new Container(settings, makeBlueprint(settings, facts), single, use);
+    } catch (error) {
+      use.release();
+      throw error;
+    }
+  }
+
   /**
    * Run one program in a container of its own, and wait for it. The container ends with the program.
+   * @param argv may be undefined for the program of an image (`Entrypoint` and `Cmd`)
    * @throws OptionError, UnsupportedError, PermissionError; TscontainError when it cannot be started; ExitError with `check`
    */
-  static run(argv: Argv, options: RunOptions & { encoding: 'buffer' }): Promise<Result<Buffer>>;
-  static run(argv: Argv, options?: RunOptions): Promise<Result>;
-  static async run(argv: Argv, options: RunOptions = {}): Promise<Result | Result<Buffer>> {
-    const program = parseArgv(argv);
+  static run(argv: Argv | undefined, options: RunOptions & { encoding: 'buffer' }): Promise<Result<Buffer>>;
+  static run(argv: Argv | undefined, options?: RunOptions): Promise<Result>;
+  static async run(argv: Argv | undefined, options: RunOptions = {}): Promise<Result | Result<Buffer>> {
+    const program = argv === undefined ? undefined : parseArgv(argv);
     const settings = parseRunOptions(options);
+    if (settings.container.image.kind !== 'stored') parseArgv(argv);
     throwIfAborted(settings.container.signal);
     if (settings.container.supervision?.audit && !settings.container.supervision.onDenied) {
       throw new OptionError('seccomp.audit', 'a function, as there is no container to listen to', true);
     }
-    const facts = await resolveSources(settings.container);
-    checkUser(settings.container);
-    const container = new Container(settings.container, makeBlueprint(settings.container, facts), true);
+    const container = await Container.#make(settings.container, { single: true, program });
     try {
-      return await container.#start(program, settings.exec);
+      return await container.#start(program ?? container.#ownProgram(), settings.exec);
     } finally {
       await container.kill();
     }
   }
 
-  /** What {@link create} (and then `argv`) would do, step by step; nothing is started. */
+  /** What {@link create} (and then `argv`) would do, step by step; nothing is started, fetched or unpacked. */
   static async plan(options: ContainerOptions = {}, argv: Argv = ['/bin/true']): Promise<Plan> {
     const settings = parseContainerOptions(options);
     const program = parseArgv(argv);
-    return makePlan(settings, makeBlueprint(settings, await resolveSources(settings)), program);
+    const facts = await resolveSources(settings);
+    if (settings.image.kind !== 'stored') return makePlan(settings, makeBlueprint(settings, facts), program);
+    const planned = await planImage(settings, settings.image);
+    return makePlan(planned, makeBlueprint(planned, facts), program);
   }
 
   /**
@@ -186,13 +211,19 @@ export class Container extends TypedEvents implements AsyncDisposable {
     return launcher(launcherConfiguration).reclaim();
   }
 
+  #ownProgram(): readonly string[] {
+    const argv = this.#image?.argv ?? [];
+    if (argv.length === 0) throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
+    return argv;
+  }
+
   /**
-   * Start a program. The handle is awaited for the result, iterated for output, disposed of to end it. A program that cannot
+   * Start a program, by default that of the image. The handle is awaited for the result, iterated for output, disposed of to end it. A program that cannot
    * be started rejects the handle.
    * @throws OptionError at once, for options that are wrong
    */
-  exec(argv: Argv, options: ExecOptions = {}): ContainerProcess {
-    return this.#start(parseArgv(argv), parseExecOptions(options));
+  exec(argv?: Argv, options: ExecOptions = {}): ContainerProcess {
+    return this.#start(argv === undefined ? this.#ownProgram() : parseArgv(argv), parseExecOptions(options));
   }
 
   #start(argv: readonly string[], settings: ExecSettings): ContainerProcess {
@@ -332,6 +363,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       id: this.id,
       name: this.#settings.name,
       hostname: blueprint.hostname,
+      image: this.#image?.inspection,
       state: isGone ? 'ended' : 'running',
       pid,
       ids: { first: firstId, count: blueprint.ids === 'range' ? 65536 : 1 },
@@ -350,7 +382,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
   }
 
   /**
-   * SIGTERM to every program started by `exec`; what is still there after `grace` (default 10 s) is killed, and with it
+   * SIGTERM, or the signal that the image names, to every program started by `exec`; what is still there after `grace` (default 10 s) is killed, and with it
    * everything else in the container.
    */
   async stop({ grace = defaultGrace }: { grace?: number | string } = {}): Promise<ContainerEnd> {
@@ -359,7 +391,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const { processes } = this.#instance;
     if (processes.length > 0 && patience > 0) {
       this.#instance.ending ??= 'stopped';
-      this.#instance.signalAll(SIGTERM);
+      this.#instance.signalAll(this.#image?.stopSignal ?? SIGTERM);
       let timer: NodeJS.Timeout | undefined;
       const expired = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, patience);
@@ -384,6 +416,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
 
   #onGone(end: InstanceEnd): void {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
+    this.#image?.release();
     this.emit('exit', { reason: this.#instance.ending, stats: end.stats });
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Readable, Writable } from 'node:stream';
+import type { Image, ImageStore, RegistryOptions } from '../image/index.js';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
 import type { CapabilitiesOption, CapabilitySetsOption, ProcessAttributes } from '../process/attributes/options.js';
@@ -13,10 +14,26 @@ import type { Duration, Size } from '../units.js';
 /** A program and its arguments. Never a shell string: `['sh', '-c', '…']` asks for a shell. */
 export type Argv = readonly [string, ...string[]];
 
-/** Where a container's root file system comes from. */
+/**
+ * Where a container's root file system comes from. Whatever it is stays untouched.
+ *
+ * An {@link Image}, or the name of one, has a configuration too, of which is taken what Docker takes: `Env` (which
+ * {@link ContainerOptions.env} overrides), `WorkingDir` and `User` (unless `cwd` and `user` are given), `Entrypoint` and `Cmd`
+ * (where no program is given: `exec()`, `run(undefined, …)`; one that is given runs as it is, without the entrypoint), and
+ * `StopSignal` (for `stop()`). `ExposedPorts` are shown by `inspect()` only. Its `Volumes` are ordinary directories, made if
+ * missing: they end with the container. A `WorkingDir` or volume that passes through a link is refused. Labels change nothing.
+ * A user that is a number has that number as its group, and is never looked up.
+ */
 export type ImageOption =
   /** The host's own programs (`/usr` and what belongs to it, read-only) around a fresh, minimal system. The default. */
   | 'host'
+  /** An image of a store. Its layers are unpacked when it is used for the first time. */
+  | Image
+  /**
+   * The name of an image, `[registry/]repository[:tag][@digest]`, such as `'debian:12'`: the one that the store has, else that
+   * of the registry (see {@link ContainerOptions.pull}).
+   */
+  | (string & {})
   /** A directory that holds a root file system. It stays untouched: the container writes to an overlay over it. */
   | { readonly rootfs: string }
   /**
@@ -142,18 +159,28 @@ export interface StorageOptions {
 
 /** Options of a container, whatever runs in it. */
 export interface ContainerOptions extends ProcessAttributes {
+  /** Default `'host'`. */
   readonly image?: ImageOption;
+  /**
+   * Whether an image that is given by name is fetched from its registry: where the store has none of that name (`'missing'`,
+   * the default), each time, or never.
+   */
+  readonly pull?: 'missing' | 'always' | 'never';
+  /** Where an image that is given by name is kept. Default: that of {@link ImageStore.default}. */
+  readonly store?: ImageStore;
+  /** How the registry is reached. */
+  readonly registry?: RegistryOptions;
   /** A name for people and logs: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`. Default: generated. */
   readonly name?: string;
   /** Host name inside (RFC 1123). Default: the container's id. */
   readonly hostname?: string;
   /**
    * Who runs: a name of the container's own `/etc/passwd`, or ids, as `'name'`, `'name:group'`, `1000`, `'1000'`,
-   * `'1000:100'`. Numbers are never looked up; without a group the group is the same number. Default root (0), which
-   * is an unprivileged id of the host.
+   * `'1000:100'`. Numbers are never looked up; without a group the group is the same number. Default: the image's, or
+   * root (0), which is an unprivileged id of the host.
    */
   readonly user?: string | number;
-  /** Absolute working directory. Default `/`. Not below `/proc`. */
+  /** Absolute working directory. Default: the image's, or `/`. Not below `/proc`. */
   readonly cwd?: string;
   /** Variables of every process. A newline in a value is legal. The host's are never passed; PATH, HOME and (with a tty) TERM are set. */
   readonly env?: Readonly<Record<string, string>>;

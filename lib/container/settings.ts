@@ -18,7 +18,7 @@ import {
 import { readSeccomp, relaxedSeccomp, type SupervisionSettings } from '../process/seccomp/settings.js';
 import { withLimits } from './settings/attributes.js';
 import { type ExecSettings, execKeys, readExec, readSignal } from './settings/exec.js';
-import { hostImage, type ImageSettings, readImage } from './settings/image.js';
+import { hostImage, type ImageSettings, imageKeys, readImage } from './settings/image.js';
 import { readSysctls, readTimeOffsets } from './settings/kernel.js';
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
@@ -30,7 +30,7 @@ import { type EnvPairs, readEnv } from './settings/strings.js';
 import { readUser, rootUser, type UserSpec } from './settings/user.js';
 
 export type { OutputSettings, StdinSettings } from './settings/exec.js';
-export type { LayersSettings } from './settings/image.js';
+export type { LayersSettings, StoredImageSettings } from './settings/image.js';
 export type { BindSettings, OverlaySettings } from './settings/mounts.js';
 export { parseArgv } from './settings/strings.js';
 export type { ExecSettings, LimitSettings, MountSettings, StorageSettings, UserSpec };
@@ -63,7 +63,7 @@ export interface ContainerSettings {
 }
 
 const containerKeys = [
-  'image',
+  ...imageKeys,
   'name',
   'hostname',
   'user',
@@ -135,7 +135,8 @@ export function parseRunOptions(options: unknown): {
 }
 
 function readContainer(fields: Fields<(typeof containerKeys)[number]>): ContainerSettings {
-  const { name, image, hostname, user, cwd, env, network, signal } = fields;
+  const { name, hostname, user, cwd, env, network, signal } = fields;
+  const aboutImage = imageKeys.some((key) => fields[key] !== undefined);
   const timeOffsets = readTimeOffsets(fields.timeOffsets, 'timeOffsets');
   const mounts = fields.mounts === undefined ? noMounts : readMounts(fields.mounts, 'mounts');
   const limits = readLimits(fields.limits, 'limits');
@@ -143,7 +144,7 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
   const capabilities = readCapabilities(fields.capabilities, 'capabilities');
   const { seccomp, seccompName, supervision } = readSeccomp(fields.seccomp, 'seccomp');
   return Object.freeze({
-    image: image === undefined ? hostImage : readImage(image, 'image'),
+    image: aboutImage ? readImage(fields, { user: user !== undefined, cwd: cwd !== undefined }) : hostImage,
     user: user === undefined ? rootUser : readUser(user, 'user'),
     cwd: cwd === undefined ? '/' : readWorkingDirectory(cwd, 'cwd'),
     env: readEnv(env, 'env'),

@@ -32,6 +32,8 @@ export class TemporaryDirectory {
 export interface LayoutImage {
   /** Text of its one file, so that images differ. */
   readonly text?: string;
+  /** Layers as plain tar archives, bottom first, in place of that one. */
+  readonly layers?: readonly Uint8Array[];
   readonly config?: object;
   /** More of the manifest. */
   readonly manifest?: object;
@@ -69,23 +71,25 @@ export class LayoutWriter {
     return made;
   }
 
-  unlisted({ text = 'hello', config: inner = {}, manifest = {}, annotations, platform }: LayoutImage = {}) {
-    const content = tar(file('hello', text));
-    const layer = this.blob(mediaTypes.ociLayerGzip, gzipSync(content));
+  unlisted({ text = 'hello', layers, config: inner = {}, manifest = {}, annotations, platform }: LayoutImage = {}) {
+    const contents = layers ?? [tar(file('hello', text))];
+    const written = contents.map((content) => this.blob(mediaTypes.ociLayerGzip, gzipSync(content)));
     const config = this.blob(mediaTypes.ociConfig, {
       architecture: 'amd64',
       os: 'linux',
       config: inner,
-      rootfs: { type: 'layers', diff_ids: [digestOf(content)] },
+      rootfs: { type: 'layers', diff_ids: contents.map((content) => digestOf(content)) },
     });
-    const written = this.blob(mediaTypes.ociManifest, {
+    const document = this.blob(mediaTypes.ociManifest, {
       schemaVersion: 2,
       mediaType: mediaTypes.ociManifest,
       config,
-      layers: [layer],
+      layers: written,
       ...manifest,
     });
-    const descriptor = { ...written, ...(annotations && { annotations }), ...(platform && { platform }) };
+    const descriptor = { ...document, ...(annotations && { annotations }), ...(platform && { platform }) };
+    const [layer] = written;
+    if (!layer) throw new RangeError('an image of a test has a layer');
     return { descriptor, config, layer };
   }
 

@@ -99,6 +99,8 @@ const mountPoints: readonly Step[] = [
 interface Lower {
   readonly tree: readonly Step[];
   readonly layers: LowerLayers;
+  /** What is made in the overlay if it is not there. */
+  readonly directories?: readonly string[];
 }
 
 /**
@@ -110,14 +112,16 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
   if (image.kind === 'rootfs') {
     return { tree: hostTree('lower', { ...tree, path: image.path }), layers: [{ path: 'lower' }] };
   }
+  if (image.kind === 'stored') throw new TypeError('an image is made layers before a container is made of it');
   return {
     tree: hostTree('lower', { ...tree, path: image.directory, recursive: false }),
     layers: { under: 'lower', names: image.names },
+    ...(image.directories && { directories: image.directories }),
   };
 }
 
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSettings): RootSteps {
+function overlayRoot({ tree, layers: lower, directories = [] }: Lower, { storage }: ContainerSettings): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
@@ -140,6 +144,7 @@ function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSetti
         ...lowerView('below', 'stage', lower),
         attach('root', 'stage', 'root'),
         ...mountPoints,
+        ...directories.map((path) => directory('root', path, 0o755)),
       ],
     ],
   };

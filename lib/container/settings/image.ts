@@ -1,14 +1,17 @@
 /** Where the root file system comes from. */
 
-import { OptionError } from '../../errors.js';
+import { ImageError, OptionError } from '../../errors.js';
+import { Image, ImageStore, parseReference, type Reference } from '../../image/index.js';
+import { type RegistrySettings, readRegistryOptions } from '../../image/registry/settings.js';
 import { readHostPath, readSubPath } from './paths.js';
-import { copyObject, defineSchema, expectKeys, optionName, readList, readObject } from './schema.js';
+import { copyObject, defineSchema, expectKeys, optionName, readChoice, readList, readObject } from './schema.js';
 
 export type ImageSettings =
   | { readonly kind: 'host' }
   /** `path` is absolute and normalised. */
   | { readonly kind: 'rootfs'; readonly path: string }
-  | LayersSettings;
+  | LayersSettings
+  | StoredImageSettings;
 
 export interface LayersSettings {
   readonly kind: 'layers';
@@ -16,7 +19,25 @@ export interface LayersSettings {
   readonly directory: string;
   /** Relative to it, topmost first, each once. */
   readonly names: readonly string[];
+  /** Absolute paths of the container where directories are made if there are none. */
+  readonly directories?: readonly string[];
 }
+
+/** An image that has a configuration. Before a container is made of it, it has become layers. */
+export interface StoredImageSettings {
+  readonly kind: 'stored';
+  /** With its tag, if it is to be looked for. */
+  readonly image: Image | Reference;
+  readonly pull: 'missing' | 'always' | 'never';
+  /** Where a reference is looked for; the usual store if undefined. */
+  readonly store: ImageStore | undefined;
+  readonly registry: RegistrySettings;
+  /** Which of its settings the image does not decide, as the caller has. */
+  readonly decided: { readonly user: boolean; readonly cwd: boolean };
+}
+
+/** What callers say of an image, and of where it comes from. */
+export const imageKeys = ['image', 'pull', 'store', 'registry'] as const;
 
 /** OVL_MAX_STACK. */
 const mostLayers = 500;
@@ -25,13 +46,52 @@ const layersSchema = defineSchema(['directory', 'names']);
 
 export const hostImage: ImageSettings = Object.freeze({ kind: 'host' });
 
-export function readImage(value: unknown, option: string): ImageSettings {
-  if (value === 'host') return hostImage;
-  const expected = "'host', { rootfs: '/dir' } or { layers: { directory, names } }";
-  if (typeof value !== 'object' || value === null) {
-    const hint = typeof value === 'string' ? 'references to registries are not supported yet' : undefined;
-    throw new OptionError(option, expected, value, { hint });
+/** An image with the options that are about it. `decided` says what else the caller gave that an image would. */
+export function readImage(
+  { image = 'host', pull, store, registry }: { readonly [Key in (typeof imageKeys)[number]]?: unknown },
+  decided: StoredImageSettings['decided'],
+): ImageSettings {
+  if (typeof image === 'string' && image !== 'host') {
+    return Object.freeze({
+      kind: 'stored',
+      image: readReference(image, 'image'),
+      pull: pull === undefined ? 'missing' : readChoice(pull, 'pull', ['missing', 'always', 'never']),
+      store: store === undefined ? undefined : readStore(store, 'store'),
+      registry: readRegistryOptions(registry ?? {}, 'registry'),
+      decided,
+    });
   }
+  for (const [key, value] of Object.entries({ pull, store, registry })) {
+    if (value === undefined) continue;
+    const hint = 'it is about an image that is looked for by its name';
+    throw new OptionError(key, 'no setting beside this image', value, { hint });
+  }
+  if (image instanceof Image) {
+    const registry = readRegistryOptions({}, 'registry');
+    return Object.freeze({ kind: 'stored', image, pull: 'never', store: image.store, registry, decided });
+  }
+  return readDirectories(image, 'image');
+}
+
+function readReference(text: string, option: string): Reference {
+  try {
+    return parseReference(text, option).withDefaultTag();
+  } catch (cause) {
+    if (!(cause instanceof ImageError)) throw cause;
+    const hint = /^hosts?$/i.test(text) ? "did you mean 'host'?" : cause.message;
+    throw new OptionError(option, "'host', or the name of an image such as 'debian:12'", text, { hint, cause });
+  }
+}
+
+function readStore(value: unknown, option: string): ImageStore {
+  if (value instanceof ImageStore) return value;
+  throw new OptionError(option, 'an ImageStore', value, { hint: 'await ImageStore.open({ path })' });
+}
+
+function readDirectories(value: unknown, option: string): ImageSettings {
+  if (value === 'host') return hostImage;
+  const expected = "'host', the name of an image, an Image, { rootfs: '/dir' } or { layers: { directory, names } }";
+  if (typeof value !== 'object' || value === null) throw new OptionError(option, expected, value);
   const { rootfs, layers } = expectKeys(copyObject(value, option), option, imageSchema);
   if (rootfs !== undefined && layers !== undefined) throw new OptionError(option, expected, value);
   if (layers !== undefined) return readLayers(layers, `${option}.layers`);

@@ -62,12 +62,29 @@ describe('an image', () => {
     });
   });
 
-  it.each(['', 'Host', 'alpine', 'docker.io/library/alpine:3', null, 5, true].map((image) => [shown(image), image]))(
+  it.each(['', 'Host', 'a b', 'Alpine', null, 5, true, new URL('file:///')].map((image) => [shown(image), image]))(
     'is not %s',
     (_, image) => {
       refusal(() => parseContainerOptions({ image }), 'image');
     },
   );
+
+  it('may be the name of one in a store, which gets a tag', () => {
+    const { image } = parseContainerOptions({ image: 'alpine', pull: 'never', user: 5 });
+    expect(image).toMatchObject({ kind: 'stored', pull: 'never', decided: { user: true, cwd: false } });
+    expect(image.kind === 'stored' && String(image.image)).toBe('docker.io/library/alpine:latest');
+    expect(parseContainerOptions({ image: 'ghcr.io/a/b:3' }).image).toMatchObject({ kind: 'stored', pull: 'missing' });
+  });
+
+  it('has no options of a name when it has none', () => {
+    for (const image of [undefined, 'host', { rootfs: '/' }]) {
+      refusal(() => parseContainerOptions({ image, pull: 'always' }), 'pull');
+      refusal(() => parseContainerOptions({ image, registry: {} }), 'registry');
+    }
+    refusal(() => parseContainerOptions({ image: 'alpine', pull: 'sometimes' }), 'pull');
+    refusal(() => parseContainerOptions({ image: 'alpine', store: {} }), 'store');
+    refusal(() => parseContainerOptions({ image: 'alpine', registry: { retries: -1 } }), 'registry.retries');
+  });
 
   it('has a rootfs when it is an object', () => {
     refusal(() => parseContainerOptions({ image: {} }), 'image.rootfs');

@@ -23,7 +23,7 @@ describe('K6: an unknown key is an error', () => {
       'mounts[0].readOnly',
       'the options here are type, target',
     ],
-    [{ zzzzzzzzzz: 1 }, 'zzzzzzzzzz', 'the options here are image, name'],
+    [{ zzzzzzzzzz: 1 }, 'zzzzzzzzzz', 'the options here are image, pull'],
     [{ readonyl: undefined }, 'readonyl', 'the options here are'],
     [{ 'a\nb': 1 }, '["a\\nb"]', 'the options here are'],
     [{ timeout: 5 }, 'timeout', 'timeout is an option of exec and run'],

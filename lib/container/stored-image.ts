@@ -1,0 +1,188 @@
+/**
+ * An image of a store, for one container: found or fetched, unpacked, and its layers kept from removal; and what its
+ * configuration says, which is someone else's, taken as if a caller had given it.
+ */
+
+import { join } from 'node:path';
+import { ImageError, OptionError } from '../errors.js';
+import type { Digest } from '../image/digest.js';
+import { Image, ImageStore, type Reference } from '../image/index.js';
+import { hostPlatform } from '../image/platform.js';
+import { pullImage } from '../image/registry/pull.js';
+import { layerName } from '../image/store/layers.js';
+import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
+import { parseArgv, readEnv } from './settings/strings.js';
+import { readUser } from './settings/user.js';
+import type { ContainerSettings, StoredImageSettings } from './settings.js';
+import { signalNumber } from './signals.js';
+
+/** The image that a container is made of, for a reader. */
+export interface ContainerImage {
+  /** Digest of its configuration. */
+  readonly id: Digest;
+  /** Its canonical name in the store, if it was found by one. */
+  readonly reference: string | undefined;
+  /** Digest of its manifest. */
+  readonly digest: Digest;
+  /** Digests of its layers as tar archives, bottom first. */
+  readonly layers: readonly Digest[];
+  /** Ports that it says it listens on, such as `80/tcp`. They are not reachable for that. */
+  readonly exposedPorts: readonly string[];
+  /** Its volumes: ordinary directories of the container. */
+  readonly volumes: readonly string[];
+}
+
+/** What a container has of its image while it exists. */
+export interface ImageUse {
+  readonly inspection: ContainerImage;
+  /** Entrypoint and command; empty if there are none. */
+  readonly argv: readonly string[];
+  readonly stopSignal: number | undefined;
+  /** Lets its layers go. May be called again. */
+  release(): void;
+}
+
+export interface TakenImage {
+  /** Those of the caller with what the image says, on its layers. */
+  readonly settings: ContainerSettings;
+  readonly use: ImageUse;
+}
+
+/**
+ * Makes an image ready for one container.
+ * @throws ImageError for one that cannot be found, fetched, unpacked, or says what cannot be followed; OptionError for `argv`
+ *   where it has no program and `needsProgram`; AbortedError
+ */
+export async function takeImage(
+  settings: ContainerSettings,
+  stored: StoredImageSettings,
+  { needsProgram }: { readonly needsProgram: boolean },
+): Promise<TakenImage> {
+  const signal = settings.signal instanceof AbortSignal ? settings.signal : undefined;
+  const store = stored.store ?? (await ImageStore.default());
+  // Until its layers are leased, nothing else keeps the image.
+  await using _hold = store.hold();
+  const image = await find(stored, store, signal);
+  const configured = configure(settings, stored, image);
+  if (needsProgram && configured.argv.length === 0) {
+    throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
+  }
+  const lease = await image.unpack(signal ? { signal } : {});
+  return {
+    settings: configured.settings,
+    use: {
+      inspection: inspectImage(image),
+      argv: configured.argv,
+      stopSignal: configured.stopSignal,
+      release: () => lease.release(),
+    },
+  };
+}
+
+/** The settings of a container of an image that is in the store already; nothing is fetched or unpacked. */
+export async function planImage(settings: ContainerSettings, stored: StoredImageSettings): Promise<ContainerSettings> {
+  const store = stored.store ?? (await ImageStore.default());
+  const image = await find({ ...stored, pull: 'never' }, store, undefined);
+  return configure(settings, stored, image).settings;
+}
+
+async function find(
+  { image, pull, registry }: StoredImageSettings,
+  store: ImageStore,
+  signal: AbortSignal | undefined,
+): Promise<Image> {
+  if (image instanceof Image) return image;
+  const name = String(image);
+  const known = pull === 'always' ? undefined : await Image.get(name, { store });
+  if (known) return known;
+  if (pull === 'never') {
+    throw new ImageError('ERR_NOT_FOUND', `the store has no image ${image.familiar}`, { hint: hintFor(image) });
+  }
+  try {
+    const descriptor = await pullImage(image, store, {
+      platform: hostPlatform(),
+      registry,
+      signal,
+      onProgress: undefined,
+    });
+    // An image that cannot be read does not take a name from one that can.
+    const fetched = await Image.read(store, descriptor, name);
+    await store.setReference(name, descriptor, { move: true });
+    return fetched;
+  } catch (cause) {
+    const meant = hintFor(image);
+    if (!(cause instanceof ImageError) || meant === undefined) throw cause;
+    const { message, code, status } = cause;
+    throw new ImageError(code as `ERR_${string}`, `${image.familiar}: ${message}`, { hint: meant, status, cause });
+  }
+}
+
+/** A word alone is the name of an image of Docker's registry, also where something else was meant. */
+function hintFor({ registry, repository }: Reference): string | undefined {
+  if (registry !== 'docker.io' || !repository.startsWith('library/')) return undefined;
+  return "for the host's own programs use image: 'host'";
+}
+
+interface Configured {
+  readonly settings: ContainerSettings;
+  readonly argv: readonly string[];
+  readonly stopSignal: number | undefined;
+}
+
+/** @throws ImageError `ERR_CONFIG` for what a caller could not have asked for either */
+function configure(settings: ContainerSettings, { decided }: StoredImageSettings, image: Image): Configured {
+  const { env, workingDir, user, entrypoint, cmd, stopSignal, volumes, diffIds } = image.config;
+  if (diffIds.length === 0) throw new ImageError('ERR_CONFIG', `the image ${nameOf(image)} has no layers`);
+  try {
+    const program = [...entrypoint, ...cmd];
+    return {
+      settings: Object.freeze({
+        ...settings,
+        image: Object.freeze({
+          kind: 'layers',
+          directory: join(image.store.path, 'layers'),
+          names: diffIds.map((_, index) => `${layerName({ diffIds: diffIds.slice(0, diffIds.length - index) })}/root`),
+          directories: volumes.map(readVolume),
+        }),
+        env: [...new Map([...readEnv(env, 'Env'), ...settings.env])],
+        ...(user !== undefined && !decided.user && { user: readUser(user, 'User') }),
+        ...(workingDir !== undefined && !decided.cwd && { cwd: readWorkingDirectory(workingDir, 'WorkingDir') }),
+      }),
+      argv: program.length === 0 ? [] : parseArgv(program),
+      stopSignal: stopSignal === undefined ? undefined : readStopSignal(stopSignal),
+    };
+  } catch (cause) {
+    if (!(cause instanceof OptionError)) throw cause;
+    throw new ImageError('ERR_CONFIG', `the configuration of ${nameOf(image)}: ${cause.message}`, { cause });
+  }
+}
+
+function readVolume(path: string): string {
+  const checked = readContainerPath(path, 'Volumes');
+  if (checked === '/' || ['/proc', '/sys', '/dev'].some((kept) => isAtOrBelow(checked, kept))) {
+    throw new OptionError('Volumes', 'paths other than / and not in /proc, /sys or /dev', path);
+  }
+  return checked;
+}
+
+/** The first real-time signal that programs have; glibc keeps two below it for itself (signal(7)). */
+const SIGRTMIN = 34;
+const SIGRTMAX = 64;
+
+/** Names, numbers, and `SIGRTMIN+3`, with which systemd is ended. */
+function readStopSignal(text: string): number {
+  const [, end, sign, offset] = /^(?:SIG)?RT(MIN|MAX)(?:([+-])(\d+))?$/i.exec(text) ?? [];
+  if (end === undefined) return signalNumber(/^\d+$/.test(text) ? Number(text) : text, 'StopSignal');
+  const number = (end.toUpperCase() === 'MIN' ? SIGRTMIN : SIGRTMAX) + Number(`${sign ?? ''}${offset ?? 0}`);
+  if (number >= SIGRTMIN && number <= SIGRTMAX) return number;
+  throw new OptionError('StopSignal', 'a signal from SIGRTMIN to SIGRTMAX', text);
+}
+
+function nameOf({ reference, id }: Image): string {
+  return reference ?? id;
+}
+
+function inspectImage({ id, reference, descriptor, config }: Image): ContainerImage {
+  const { diffIds: layers, exposedPorts, volumes } = config;
+  return Object.freeze({ id, reference, digest: descriptor.digest, layers, exposedPorts, volumes });
+}
