@@ -3,6 +3,7 @@
  * @packageDocumentation
  */
 
+export type { CommitOptions } from './container/commit.js';
 export {
   Container,
   type ContainerEnd,

@@ -8,7 +8,7 @@ import { accountFiles } from './plan/system-files.js';
 import type { ChangedView } from './views.js';
 
 /** Files that are the container's, whatever an image has in their place (K8). */
-const ownFiles: readonly string[] = ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'];
+export const ownFiles: readonly string[] = ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'];
 
 /**
  * Differences to the lower layers, a directory before what is in it.

@@ -4,6 +4,7 @@ import { EventEmitter } from 'node:events';
 import type TypedEmitter from 'typed-emitter';
 import { AbortedError, OptionError, TscontainError, UnsupportedError } from '../errors.js';
 import { launcherConfiguration } from '../host/configuration.js';
+import type { Image } from '../image/image.js';
 import { launcher } from '../launcher/launcher.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
@@ -15,6 +16,7 @@ import { expectPermitted, overlayAttributes } from '../process/attributes/settin
 import { parseDuration } from '../units.js';
 import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
 import { containerChanges } from './changes.js';
+import { type CommitOptions, commitContainer } from './commit.js';
 import { type ExportOptions, exportRoot } from './export.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd, type ProcessEnvironment } from './instance.js';
@@ -349,6 +351,19 @@ export class Container extends TypedEvents implements AsyncDisposable {
    */
   export(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     return exportRoot(this.#instance, this.#settings, options);
+  }
+
+  /**
+   * Makes an image of it, in a store: `docker commit`. With `base`, the image of its layers, what {@link changes} tells of is
+   * one more layer; without, the whole root is the only one. Its files are read while everything in it stops, and it goes on
+   * whatever comes of it. The same files give the same layer.
+   * @throws OptionError; UnsupportedError for `image: 'host'`, or where no cgroup v2 can pause it; ImageError for a name that
+   * is another image's, or a configuration that is none; AbortedError; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
+   */
+  commit(options: CommitOptions = {}): Promise<Image> {
+    const instance = this.#instance;
+    const settings = this.#settings;
+    return commitContainer({ instance, settings, pause: () => this.pause(), resume: () => this.resume() }, options);
   }
 
   /** The steps that made it, and that start `argv` in it. */

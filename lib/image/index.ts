@@ -2,6 +2,7 @@
 
 export type { Digest } from './digest.js';
 export type { Descriptor as ContentDescriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
+export type { Compression } from './document/media-types.js';
 export {
   Image,
   type ImageHistory,
@@ -36,3 +37,4 @@ export {
   type Temporary,
 } from './store/index.js';
 export type { ImageLimits, ImageUnpackOptions } from './unpack.js';
+export type { ConfigChanges } from './write.js';
