@@ -1,8 +1,8 @@
 /** Containers of images: what their configuration says, what they share, and how long their layers are kept. */
 
-import { lstatSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Container, type ContainerOptions, Image, ImageError, ImageStore, OptionError } from '../../../lib/index.js';
 import { LayoutWriter, named, TemporaryDirectory } from '../../support/layout.js';
 import { checkResidue } from '../../support/residue.js';
@@ -210,6 +210,9 @@ describe('the layers of an image', () => {
     await withStore(async (own) => {
       const image = await make('shared:1', {}, own);
       await Container.run(['cat', '/name'], { image });
+      // Each layer is marked, by an empty file, once it is safe on the disk.
+      const safe = (layer: string) => existsSync(join(own.path, 'layers', layer, 'synced'));
+      await vi.waitFor(() => expect(readdirSync(join(own.path, 'layers')).every(safe)).toBe(true), 10_000);
       const before = contents(own.path);
       const boxes = await Promise.all(Array.from({ length: 100 }, () => Container.create({ image })));
       try {

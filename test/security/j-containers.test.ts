@@ -1,0 +1,116 @@
+/** What an image says of itself, and cannot bring about by it, where a container is made of it. */
+
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Container, Image, ImageStore } from '../../lib/index.js';
+import { LayoutWriter, named, TemporaryDirectory } from '../support/layout.js';
+import { checkResidue } from '../support/residue.js';
+import { systemLayer } from '../support/system.js';
+import { symlink, tar } from '../support/tar.js';
+
+checkResidue();
+
+let temporary: TemporaryDirectory;
+let layout: LayoutWriter;
+let store: ImageStore;
+let sentinel: string;
+let count = 0;
+beforeEach(async () => {
+  temporary = new TemporaryDirectory();
+  layout = new LayoutWriter(temporary);
+  store = await ImageStore.open({ path: temporary.at('store') });
+  sentinel = temporary.at('sentinel');
+  mkdirSync(sentinel);
+  writeFileSync(`${sentinel}/secret`, 'secret');
+});
+afterEach(async () => {
+  await store.close();
+  temporary.dispose();
+});
+
+/** An image of the system, with a link `/out` that is the sentinel's path. */
+async function make(config: object): Promise<Image> {
+  const name = `made:${count++}`;
+  layout.image({ layers: [systemLayer(), tar(symlink('out', sentinel))], config, annotations: named(name) });
+  return Image.open(layout.path, name, { store, platform: 'linux/amd64' });
+}
+
+const steps = async (image: Image) => (await Container.plan({ image, hostname: 'same' })).steps;
+
+describe('containers of images of others', () => {
+  it('A6, A11: a working directory or a volume of an image that leads through a link is refused, not made', async () => {
+    const before = statSync(sentinel);
+    for (const config of [{ WorkingDir: '/out/deep' }, { Volumes: { '/out/deep': {} } }]) {
+      const image = await make(config);
+      const step = { kind: 'makeDirectory' };
+      await expect(Container.create({ image })).rejects.toMatchObject({
+        code: 'ERR_STEP',
+        step,
+        message: expect.stringContaining('/out/deep'),
+      });
+    }
+    for (const path of ['/out', '/']) {
+      const image = await make({ WorkingDir: path });
+      const seen = await Container.run(['sh', '-c', 'cat secret || ls /out/'], { image }).catch((error) => error);
+      expect(String(seen.stdout)).not.toContain('secret');
+    }
+    const { uid, mode, mtimeMs } = statSync(sentinel);
+    expect({ uid, mode, mtimeMs }).toEqual({ uid: before.uid, mode: before.mode, mtimeMs: before.mtimeMs });
+    expect(readdirSync(sentinel)).toEqual(['secret']);
+    // Whoever follows the link on the host gets there.
+    const layers = readdirSync(`${store.path}/layers`).map((name) => `${store.path}/layers/${name}/root`);
+    const linked = layers.filter((root) => readdirSync(root).includes('out'));
+    expect(linked.map((root) => readFileSync(`${root}/out/secret`, 'utf8'))).toEqual(['secret']);
+  });
+
+  it('C7: variables of an image are what they say, whatever the host has', async () => {
+    process.env.SENTINEL = 'of the host';
+    try {
+      const image = await make({ Env: ['A=$SENTINEL', 'B=SENT*', 'C=%SENTINEL%', 'D='] });
+      const { stdout } = await Container.run(['cat', '/proc/self/environ'], { image });
+      const found = stdout.split('\0').filter((entry) => /^([A-D]|SENTINEL)=/.test(entry));
+      expect(found).toEqual(['A=$SENTINEL', 'B=SENT*', 'C=%SENTINEL%', 'D=']);
+      await expect(make({ Env: ['SENTINEL'] })).rejects.toMatchObject({ code: 'ERR_CONFIG' });
+    } finally {
+      delete process.env.SENTINEL;
+    }
+  });
+
+  it('D3: the user of an image is parsed as a whole, or the image is refused', async () => {
+    for (const User of ['1000x', '+0', '1:', ':1', '0x0', '1000 ', '65536', '-1', '1:2:3']) {
+      const image = await make({ User });
+      await expect(Container.create({ image }), User).rejects.toMatchObject({ code: 'ERR_CONFIG' });
+    }
+    const image = await make({ User: '0:0' });
+    expect((await Container.run(['id', '-u'], { image })).stdout).toBe('0\n');
+  });
+
+  it('J8: labels of an image change nothing of a container', async () => {
+    const options = [
+      'privileged',
+      'capabilities',
+      'mounts',
+      'devices',
+      'seccomp',
+      'user',
+      'cwd',
+      'env',
+      'rootfs',
+      'network',
+    ];
+    const prefixes = [
+      '',
+      'tscontain.',
+      'io.containers.',
+      'io.kubernetes.cri.',
+      'run.oci.',
+      'org.opencontainers.image.',
+    ];
+    const Labels = Object.fromEntries(prefixes.flatMap((prefix) => options.map((name) => [prefix + name, 'true'])));
+    const plain = await make({ Cmd: ['/bin/sh'] });
+    const labelled = await make({ Cmd: ['/bin/sh'], Labels });
+    expect(Object.keys(labelled.config.labels)).toHaveLength(60);
+    expect(await steps(labelled)).toEqual(await steps(plain));
+    expect(await steps(await make({ WorkingDir: '/other' }))).not.toEqual(await steps(plain));
+  });
+});
