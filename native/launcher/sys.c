@@ -82,6 +82,7 @@ long stat_of(int dir, const char* path, int flags, struct stat_facts* facts) {
       .ino = s.stx_ino,
       .size = s.stx_size,
       .mtime_ns = (u64)s.stx_mtime.tv_sec * 1000000000u + s.stx_mtime.tv_nsec,
+      .mtime = s.stx_mtime.tv_sec,
       .rdev_major = s.stx_rdev_major,
       .rdev_minor = s.stx_rdev_minor,
       .dev_major = s.stx_dev_major,

@@ -133,6 +133,7 @@ struct stat_facts {
   u32 mode;
   u32 uid, gid;
   u64 ino, size, mtime_ns;
+  i64 mtime; // seconds: before 1970, and after 2554, mtime_ns cannot tell
   u32 rdev_major, rdev_minor;
   u32 dev_major, dev_minor;
   u32 nlink;

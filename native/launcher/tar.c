@@ -604,7 +604,11 @@ enum tar_event tar_next(struct tar* tar, const u8** at, const u8* end) {
 bool tar_finish(struct tar* tar) {
   if (tar->state == AT_END)
     return true;
-  bool member = tar->state == IN_CONTENT || tar->state == IN_PADDING || tar->state == AT_CLOSE;
-  bad(tar, member ? "the archive ends within a member" : "the archive has no end");
+  // GNU tar and Go's archive/tar take that for an end, and so a part of an archive for the whole of another one.
+  bool between = tar->state == IN_HEADER && !tar->block_length && !tar->seen;
+  if (between || tar->state == AFTER_ZEROS)
+    bad(tar, "the archive ends without the two blocks of zeros that are its end");
+  else
+    bad(tar, tar->state == IN_HEADER ? "the archive ends within a header" : "the archive ends within a member");
   return false;
 }

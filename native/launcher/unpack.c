@@ -99,7 +99,10 @@ static long run(struct unpack* unpack, struct tar* tar, int source, u8* input) {
   if (rc >= 0)
     rc = take_all(unpack, tar, source, input);
   close_fd(&unpack->file);
-  return rc < 0 ? rc : unpack_times(unpack);
+  if (rc >= 0)
+    rc = unpack_times(unpack);
+  // What has failed is never told as done.
+  return rc < 0 && unpack->kind == UNPACK_DONE ? unpack_error(unpack, rc, "unpacking") : rc;
 }
 
 // ints: slots of the archive, the directory and the report, flags, most bytes, entries, components, bytes of an

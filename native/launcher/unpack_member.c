@@ -153,9 +153,11 @@ static long make_root(struct unpack* unpack, const struct tar_entry* entry) {
   return rc < 0 ? rc : unpack_keep_time(unpack, "", entry->mtime, entry->mtime_ns);
 }
 
-// Whether a link's target, followed by name alone, stays in the archive.
+// Whether a link's target stays in the archive: ".." only at its beginning, where the directories are real ones. After
+// a name, which may be another link, it could lead anywhere.
 static bool stays_inside(const char* path, const char* target) {
-  i64 depth = 0;
+  u64 depth = 0;
+  bool named = false;
   for (const char* at = path; *at; at++)
     depth += *at == '/';
   if (*target == '/')
@@ -165,12 +167,10 @@ static bool stays_inside(const char* path, const char* target) {
     while (*end && *end != '/')
       end++;
     size_t n = (size_t)(end - at);
-    if (n == 2 && at[0] == '.' && at[1] == '.')
-      depth--;
-    else if (n && !(n == 1 && at[0] == '.'))
-      depth++;
-    if (depth < 0)
+    bool up = n == 2 && at[0] == '.' && at[1] == '.';
+    if (up && (named || !depth--))
       return false;
+    named |= !up && n && !(n == 1 && at[0] == '.');
     at = *end ? end + 1 : end;
   }
   return true;
@@ -249,7 +249,7 @@ static long make_whiteout(struct unpack* unpack, int dir, const char* name, cons
   if (!opaque && (!*hidden || text_equal(hidden, ".") || text_equal(hidden, "..") || is_reserved(hidden)))
     return unpack_refuse(unpack, UNPACK_BAD, "a whiteout of no name that there can be");
   if (opaque && text_equal(entry->path, name))
-    return unpack_refuse(unpack, UNPACK_BAD, "an opaque root, which an overlay cannot have");
+    return unpack_refuse(unpack, UNPACK_BAD, "an opaque root, which overlayfs does not heed: what is below would show");
   long rc = opaque ? 0 : sys(mknodat, dir, hidden, WHITEOUT, 0);
   struct stat_facts facts;
   bool directory =

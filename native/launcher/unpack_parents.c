@@ -54,10 +54,11 @@ static long copy_attributes(struct unpack* unpack, int from, int to, const char*
   if ((rc = sys(fchmod, to, facts.mode & 07777)) < 0)
     return unpack_error(unpack, rc, "fchmod");
   copy_xattrs(from, to);
-  return unpack_keep_time(unpack, path, (i64)(facts.mtime_ns / 1000000000u), (u32)(facts.mtime_ns % 1000000000u));
+  return unpack_keep_time(unpack, path, facts.mtime, (u32)(facts.mtime_ns - (u64)facts.mtime * 1000000000u));
 }
 
-// The topmost of the first `below` layers that has the directory; `below` becomes how many count for what is in it.
+// The topmost of the first `below` layers that has the directory, or -ENOENT; `below` becomes how many count for what
+// is in it.
 static long find_below(struct unpack* unpack, const char* path, int* below) {
   for (int i = 0; i < *below; i++) {
     long fd = unpack_open(unpack->parents[i], path, O_DIRECTORY);
@@ -66,10 +67,12 @@ static long find_below(struct unpack* unpack, const char* path, int* below) {
         *below = i + 1;
       return fd;
     }
-    if (fd != -ENOENT) { // a whiteout, or something that is no directory: it hides what is below
+    if (fd == -ENOTDIR || fd == -ELOOP) { // a whiteout, or something that is no directory: it hides what is below
       *below = i;
       break;
     }
+    if (fd != -ENOENT)
+      return unpack_error(unpack, fd, "openat2");
   }
   return -ENOENT;
 }
@@ -97,7 +100,7 @@ static long make_implied(struct unpack* unpack, int dir, const char* name, const
   else if (from >= 0)
     rc = copy_attributes(unpack, (int)from, (int)fd, path);
   else
-    rc = unpack_keep_time(unpack, path, 0, 0);
+    rc = from == -ENOENT ? unpack_keep_time(unpack, path, 0, 0) : from;
   if (rc >= 0 && hides)
     rc = unpack_make_opaque(unpack, (int)fd);
   if (from >= 0)
@@ -111,6 +114,8 @@ static long make_implied(struct unpack* unpack, int dir, const char* name, const
 // One component after another, as most often only the last ones are missing; `path` is changed and restored.
 static long make_directories(struct unpack* unpack, char* path) {
   long dir = unpack_open(unpack->root, ".", O_DIRECTORY);
+  if (dir < 0)
+    return unpack_error(unpack, dir, "openat2");
   int below = unpack->nparents;
   char* start = path;
   while (dir >= 0 && *start) {
@@ -124,10 +129,16 @@ static long make_directories(struct unpack* unpack, char* path) {
       long from = is_opaque((int)next) ? (below = 0, -ENOENT) : find_below(unpack, path, &below);
       if (from >= 0)
         sys(close, from);
+      if (from < 0 && from != -ENOENT) {
+        sys(close, next);
+        next = from;
+      }
     } else if (next == -ENOENT || unpack_is_whiteout((int)dir, start)) {
       next = make_implied(unpack, (int)dir, start, path, &below);
-    } else {
+    } else if (next == -ENOTDIR || next == -ELOOP) {
       next = unpack_refuse(unpack, UNPACK_BAD, "a member below something that is no directory");
+    } else {
+      next = unpack_error(unpack, next, "openat2");
     }
     *end = kept;
     sys(close, dir);
@@ -164,6 +175,8 @@ long unpack_root_attributes(struct unpack* unpack) {
     sys(close, from);
     return rc;
   }
+  if (from != -ENOENT)
+    return from;
   rc = sys(fchmod, unpack->root, 0755);
   return rc < 0 ? unpack_error(unpack, rc, "fchmod") : unpack_keep_time(unpack, "", 0, 0);
 }

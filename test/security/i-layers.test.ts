@@ -134,9 +134,14 @@ describe('hostile archives', () => {
       'a length that is wrong': [pax(Buffer.from('99 path=b\n')), file('a')],
       'a length with a zero': [pax(Buffer.from('010 path=b\n')), file('a')],
       'no end': member(file('a')),
+      'half an end': raw(member(file('a')), Buffer.alloc(512)),
+      'cut in a header': member(file('a')).subarray(0, 100),
       'cut in a member': member(file('a', 'x')).subarray(0, 700),
+      'nothing at all': raw(),
     };
     for (const [name, parts] of Object.entries(ambiguous)) expect(await refused(parts), name).toContain('near byte');
+    for (const cut of [member(file('a')), raw(member(file('a')), Buffer.alloc(512)), raw()])
+      expect(await refused(cut)).toContain('ends without the two blocks of zeros');
     await taken(
       [
         pax([['comment', 'c']], 'g'),
@@ -218,6 +223,7 @@ describe('hostile archives', () => {
       '.wh..wh..opq',
     ])
       await refused([directory('a'), file(name)]);
+    expect(await refused([file('.wh..wh..opq')])).toContain('which overlayfs does not heed');
     await refused([symlink('l', '../layer-2'), file('l/.wh.secret')]);
     await refused([symlink('l', '../layer-2'), file('l/.wh..wh..opq')]);
     await refused([file('.wh.a', 'content')]);
@@ -297,6 +303,9 @@ describe('hostile archives', () => {
     using layers = new Layers();
     for (const one of [symlink('l', '/etc'), symlink('a/l', '../../x'), { name: 'p', type: '6' }])
       await expect(layers.unpackArchive(tar(one))).rejects.toMatchObject({ code: 'ERR_LAYER' });
+    // By names alone the second link stays inside, but the first one is no directory below it.
+    const pair = tar(symlink('here', '.'), symlink('out', 'here/..'));
+    await expect(layers.unpackArchive(pair)).rejects.toMatchObject({ code: 'ERR_LAYER', path: 'out' });
     await layers.unpackArchive(tar(file('a/layer.tar', 'x'), symlink('b/layer.tar', '../a/layer.tar'), file('.wh.x')));
     expect(layers.list()).toHaveLength(5);
   });
