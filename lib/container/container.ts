@@ -385,7 +385,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       cgroup,
       seccomp: this.#settings.seccompName,
       capabilities: blueprint.profile.capabilities.toArray(),
-      storage: inspectStorage(this.#settings.storage),
+      storage: inspectStorage(this.#settings.storage, this.#settings.image.kind !== 'host'),
       relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
     };
   }

@@ -14,6 +14,10 @@ import { makeExt4 } from './ext4.js';
 
 /** Where what a container writes to its root goes, and what bounds it. */
 export interface StorageInspection {
+  /** How the root comes from an image, a directory or layers; `'none'` for the host's, which is put together of mounts. */
+  readonly driver: 'overlay' | 'none';
+  /** Why it is that one. */
+  readonly driverReason: string;
   readonly upper: 'tmpfs' | 'disk';
   /** Bytes; undefined where there is no bound. */
   readonly size: number | undefined;
@@ -25,7 +29,21 @@ export interface StorageInspection {
   readonly reason: string;
 }
 
-export function inspectStorage({ upper, size, inodes, disk }: StorageSettings): StorageInspection {
+/** @param layered whether the root is over directories that stay untouched */
+export function inspectStorage(settings: StorageSettings, layered: boolean): StorageInspection {
+  return {
+    driver: layered ? 'overlay' : 'none',
+    driverReason: layered ? 'what is below stays untouched, and is shared by all' : "image: 'host' has no layers",
+    ...inspectBound(settings),
+  };
+}
+
+function inspectBound({
+  upper,
+  size,
+  inodes,
+  disk,
+}: StorageSettings): Omit<StorageInspection, 'driver' | 'driverReason'> {
   if (upper === 'tmpfs') return { upper, size, inodes, bound: 'tmpfs', reason: 'what is written is kept in memory' };
   if (!disk) return { upper, size: undefined, inodes: undefined, bound: 'none', reason: 'no storage.size was given' };
   const reason = 'a file system of its own in a sparse file bounds it wherever the file is';

@@ -4,7 +4,9 @@ import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Container, type ContainerOptions, Image, ImageError, ImageStore, OptionError } from '../../../lib/index.js';
+import { DockerRegistry } from '../../support/docker-registry.js';
 import { LayoutWriter, named, TemporaryDirectory } from '../../support/layout.js';
+import { needsPrograms } from '../../support/requirements.js';
 import { checkResidue } from '../../support/residue.js';
 import { systemLayer } from '../../support/system.js';
 import { file, tar } from '../../support/tar.js';
@@ -111,6 +113,7 @@ describe('a container of an image', () => {
     const image = await make('volumes:1', { Volumes: { '/data/deep': {} }, ExposedPorts: { '80/tcp': {} } });
     await using box = await Container.create({ image });
     expect((await box.exec(sh('echo x > /data/deep/file && cat /data/deep/file'))).stdout).toBe('x\n');
+    expect(box.inspect().storage).toMatchObject({ driver: 'overlay', upper: 'tmpfs' });
     expect(box.inspect().image).toEqual({
       id: image.id,
       reference: 'docker.io/library/volumes:1',
@@ -166,6 +169,35 @@ describe('an image that is not there', () => {
     const elsewhere = await Container.create({ image: 'ghcr.io/a/b', store, pull: 'never' }).catch((error) => error);
     expect(elsewhere).toBeInstanceOf(ImageError);
     expect(elsewhere.hint).toBeUndefined();
+  });
+});
+
+describe('an image of a registry', () => {
+  it('is fetched when the store has none, each time, or never', async (context) => {
+    needsPrograms(context, 'docker-registry');
+    const registry = await DockerRegistry.start();
+    try {
+      const name = `${registry.host}/team/app:1`;
+      const reach = { insecure: [registry.host] };
+      await (await make('pushed:1')).push(name, reach);
+      await withStore(async (own) => {
+        const run = async (pull?: 'missing' | 'always' | 'never') => {
+          const options = { image: name, store: own, registry: reach, ...(pull && { pull }) };
+          return (await Container.run(['cat', '/name'], options)).stdout;
+        };
+        await expect(run('never')).rejects.toThrow(code('ERR_NOT_FOUND'));
+        expect(await run()).toBe('pushed:1');
+        await (await make('pushed:2')).push(name, reach);
+        expect(await run('never')).toBe('pushed:1');
+        expect(await run('missing')).toBe('pushed:1');
+        expect(await run('always')).toBe('pushed:2');
+        expect(await run('never')).toBe('pushed:2');
+        const absent = Container.run(['true'], { image: `${registry.host}/team/other`, store: own, registry: reach });
+        await expect(absent).rejects.toThrow(code('ERR_NOT_FOUND'));
+      });
+    } finally {
+      await registry.stop();
+    }
   });
 });
 
