@@ -3,34 +3,26 @@
 import { OptionError } from '../errors.js';
 import { type Digest, parseDigest } from './digest.js';
 import type { Descriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
+import { canonical, giveName, type ImportOptions, readImportOptions } from './import.js';
+import { type LoadOptions, loadImage } from './load.js';
+import { type FromDirectoryOptions, type FromTarOptions, imageFromDirectory, imageFromTar } from './make.js';
 import { readStore } from './options.js';
-import { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.js';
+import { formatPlatform, hostPlatform } from './platform.js';
 import { parseReference } from './reference.js';
 import { type PullOptions, type PushOptions, pull, push } from './remote.js';
+import { saveDockerArchive } from './save/docker.js';
 import { saveLayout, saveLayoutArchive } from './save/layout.js';
+import type { ArchiveSource } from './source/bytes.js';
 import { type Chosen, chooseImage, readImage } from './source/choose.js';
 import { copyImage } from './source/copy.js';
 import { LayoutDirectory } from './source/layout.js';
-import { ImageStore, type Lease } from './store/index.js';
+import type { ImageStore, Lease } from './store/index.js';
 import { type ImageUnpackOptions, readUnpackOptions, unpackImage } from './unpack.js';
-
-/** How an image is brought into a store. */
-export interface ImportOptions {
-  /** Default: the one of {@link ImageStore.default}. */
-  readonly store?: ImageStore;
-  /** What it is to be called there. Default: the whole name that it has where it comes from, if it has one. */
-  readonly as?: string;
-  /** Give it its name also where another image has it. Default false: that one keeps it. */
-  readonly moveTags?: boolean;
-  /** Which image of several: text such as `'linux/arm64'`. Default: this host's. */
-  readonly platform?: string;
-  readonly signal?: AbortSignal;
-}
 
 /** How an image is saved. */
 export interface SaveOptions {
-  /** A directory or an archive in OCI's form. Default `'oci-archive'`. */
-  readonly format?: 'oci-layout' | 'oci-archive';
+  /** A directory or an archive in OCI's form, or an archive for `docker load`. Default `'oci-archive'`. */
+  readonly format?: 'oci-layout' | 'oci-archive' | 'docker-archive';
   /** What it is to be called there, such as `debian:12`. Default: its own name, if it has one. */
   readonly reference?: string;
   readonly signal?: AbortSignal;
@@ -123,12 +115,52 @@ export class Image {
     }
     const layout = await LayoutDirectory.open(directory);
     const chosen = await chooseImage(layout, layout.entries, reference, platform, directory);
-    const store = options.store ?? (await ImageStore.default());
+    const store = await readStore(options.store);
     // Until it has its name, nothing but this keeps what was copied.
     await using _hold = store.hold();
     await copyImage(layout, store, chosen, options.signal);
     const name = as ?? (chosen.reference === undefined ? undefined : canonical(chosen.reference));
     return new Image(store, chosen, name && (await giveName(store, options, chosen.descriptor, name)));
+  }
+
+  /**
+   * Brings an image of an archive into the store: one in OCI's form, or one that `docker save` or `podman save` made.
+   * @param source plain, or compressed with gzip or zstd: the path of a file, or a stream of bytes, which is read once
+   * @param reference as the archive calls it; may be left out if there is only one image
+   * @throws OptionError; ImageError `ERR_NOT_FOUND` listing what there is; `ERR_LAYER`, `ERR_LAYER_LIMIT` for an archive that is
+   * malformed or too much; `ERR_MANIFEST`, `ERR_CONFIG`, `ERR_DIGEST` for bad content; AbortedError
+   */
+  static async load(source: ArchiveSource, reference?: string, options: LoadOptions = {}): Promise<Image> {
+    const loaded = await loadImage(source, reference, options);
+    return new Image(loaded.store, loaded.chosen, loaded.reference);
+  }
+
+  /**
+   * Makes an image of an archive of files, which becomes its only layer.
+   *
+   * ```ts
+   * import { Image } from 'tscontain';
+   *
+   * const image = await Image.fromTar('./rootfs.tar.zst', { as: 'own/rootfs', config: { cmd: ['/bin/sh'] } });
+   * ```
+   * @param source a tar, plain or compressed with gzip or zstd: the path of a file, or a stream of bytes, which is read once
+   * @throws OptionError; ImageError `ERR_NOT_FOUND`, `ERR_LAYER` for what is no such archive, `ERR_LAYER_LIMIT`, `ERR_CONFIG`;
+   * AbortedError. Members of the archive are looked at when the image is unpacked
+   */
+  static async fromTar(source: ArchiveSource, options: FromTarOptions = {}): Promise<Image> {
+    const { store, chosen, reference } = await imageFromTar(source, options);
+    return new Image(store, chosen, reference);
+  }
+
+  /**
+   * Makes an image of a directory as this process's user sees it, which becomes its only layer: owners, modes, times, links and
+   * `user.*` attributes, but no devices and sockets. The same tree makes the same layer.
+   * @param directory followed where it is a link
+   * @throws OptionError; ImageError `ERR_CONFIG`; TscontainError with the path of what could not be read; AbortedError
+   */
+  static async fromDirectory(directory: string, options: FromDirectoryOptions = {}): Promise<Image> {
+    const { store, chosen, reference } = await imageFromDirectory(directory, options);
+    return new Image(store, chosen, reference);
   }
 
   /**
@@ -230,7 +262,8 @@ export class Image {
     };
     if (format === 'oci-layout') await saveLayout(path, image, signal);
     else if (format === 'oci-archive') await saveLayoutArchive(path, image, signal);
-    else throw new OptionError('format', "'oci-layout' or 'oci-archive'", format);
+    else if (format === 'docker-archive') await saveDockerArchive(path, image, signal);
+    else throw new OptionError('format', "'oci-layout', 'oci-archive' or 'docker-archive'", format);
   }
 
   #layers(): readonly LayerInspection[] {
@@ -243,39 +276,11 @@ export class Image {
   }
 }
 
-function readImportOptions(options: ImportOptions): { platform: Platform; as: string | undefined } {
-  const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
-  const as = options.as === undefined ? undefined : parseReference(options.as, 'as').withDefaultTag().toString();
-  return { platform, as };
-}
-
 /** A name of the store for an image that is told by any of its names, its id or its digest. */
 async function referenceOf(store: ImageStore, name: string): Promise<string | undefined> {
   if (typeof name !== 'string' || !/^sha(256|512):/.test(name)) {
-    return parseReference(name, 'name').withDefaultTag().toString();
+    return canonical(name, 'name');
   }
   const wanted = parseDigest(name, 'name');
   return (await store.list()).find(({ id, digest }) => id === wanted || digest === wanted)?.references[0];
-}
-
-function canonical(name: string): string {
-  return parseReference(name).withDefaultTag().toString();
-}
-
-/** Names an image in the store, unless the name is another's. @returns the name, if the image has it now */
-async function giveName(
-  store: ImageStore,
-  { as, moveTags = false }: ImportOptions,
-  descriptor: Descriptor,
-  name: string,
-): Promise<string | undefined> {
-  const known = await store.resolve(name);
-  if (known?.digest === descriptor.digest) return name;
-  if (known && !moveTags) {
-    if (as === undefined) return undefined;
-    const hint = 'moveTags: true gives it to the new one';
-    throw new OptionError('as', 'a name that no other image of the store has', as, { hint });
-  }
-  await store.setReference(name, descriptor, { move: moveTags });
-  return name;
 }

@@ -7,15 +7,18 @@ export {
   Image,
   type ImageHistory,
   type ImageInspection,
-  type ImportOptions,
   type LayerInspection,
   type SaveOptions,
 } from './image.js';
+export type { ImportOptions } from './import.js';
+export type { LoadOptions } from './load.js';
+export type { FromDirectoryOptions, FromTarOptions, MakeOptions } from './make.js';
 export type { Platform } from './platform.js';
 export type { ImageProgress, OnProgress } from './progress.js';
 export { parseReference, type Reference } from './reference.js';
 export { Registry, type RegistryCredentials, type RegistryOptions, type RegistryTls } from './registry/index.js';
 export type { PullOptions, PushOptions } from './remote.js';
+export type { ArchiveSource } from './source/bytes.js';
 export {
   type Collected,
   type CollectOptions,

@@ -67,6 +67,11 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
   };
 }
 
+/** Those of the limits that a compressed archive can be held to while it is not unpacked. */
+export function readTarLimits(limits: unknown): DecompressLimits {
+  return readUnpackOptions(limits === undefined ? {} : { limits }).tar;
+}
+
 /** Trees that differ are different layers; one that was made with its devices left out is not what refusing them finds. */
 function variantOf(devices: 'refuse' | 'skip', fileCapabilities: boolean): string | undefined {
   const parts = [...(fileCapabilities ? ['capabilities'] : []), ...(devices === 'skip' ? ['no-devices'] : [])];

@@ -72,7 +72,8 @@ function open(incoming: Incoming, compression: Compression): AsyncIterable<Uint8
   return compression === 'zstd' ? unzstd(incoming) : incoming.rest();
 }
 
-function compressionOf(first: Uint8Array): Compression {
+/** Told by the first four bytes; fewer are no archive, and plain. */
+export function compressionOf(first: Uint8Array): Compression {
   if (first[0] === 0x1f && first[1] === 0x8b) return 'gzip';
   return isZstd(first) ? 'zstd' : 'none';
 }
