@@ -11,6 +11,7 @@ export {
   type ContainerInspection,
 } from './container/container.js';
 export type { ExportOptions } from './container/export.js';
+export type { ForkOptions } from './container/fork.js';
 export type { ContainerFileSystem, DirectoryEntry, FilePath, FileStat, ReadFileOptions } from './container/fs.js';
 export type * from './container/options.js';
 export type { ContainerProcess, OutputChunk } from './container/process.js';

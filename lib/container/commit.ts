@@ -12,7 +12,7 @@ import { ImageStore } from '../image/store/index.js';
 import { type ConfigChanges, type NewLayer, writeImage } from '../image/write.js';
 import type { OverlayChange } from '../primitives/mount/changes.js';
 import { containerChanges, ownFiles } from './changes.js';
-import type { Instance } from './instance.js';
+import { type Pausable, whilePaused } from './paused.js';
 import { flatten } from './plan/compile.js';
 import { defineSchema, readBoolean, readChoice, readObject, readText } from './settings/schema.js';
 import type { ContainerSettings } from './settings.js';
@@ -21,8 +21,8 @@ import { type ChangedView, expectOwnRoot, startReader, viewChanges } from './vie
 /** How a container becomes an image. */
 export interface CommitOptions {
   /**
-   * The image whose layers the container's root is made of, each by its name: the new one is that with one layer more. Without
-   * it the new image has one layer, of the whole root.
+   * The image whose layers the container's root is made of: the new one is that with one layer more. Default: the one that the
+   * container was made of. Without either, as with `{ rootfs }`, the new image has one layer, of the whole root.
    */
   readonly base?: Image;
   /** Default: that of `base`, and no other with it; else {@link ImageStore.default}. */
@@ -43,14 +43,6 @@ export interface CommitOptions {
   /** Whether everything in the container stops while its files are read. Default true. */
   readonly pause?: boolean;
   readonly signal?: AbortSignal;
-}
-
-/** What of a container a commit needs. */
-export interface Committed {
-  readonly instance: Instance;
-  readonly settings: ContainerSettings;
-  pause(): Promise<void>;
-  resume(): Promise<void>;
 }
 
 const schema = defineSchema([
@@ -80,8 +72,13 @@ interface CommitSettings {
   readonly signal: AbortSignal | undefined;
 }
 
-export async function commitContainer(container: Committed, options: CommitOptions): Promise<Image> {
-  const settings = readOptions(options, container.settings);
+/** @param made the image that the container was made of, if it was */
+export async function commitContainer(
+  container: Pausable,
+  made: Image | undefined,
+  options: CommitOptions,
+): Promise<Image> {
+  const settings = readOptions(options, container.settings, made);
   expectOwnRoot(container.settings, 'be committed');
   throwIfAborted(settings.signal);
   const { base, message, author, created, config, reference, moveTags } = settings;
@@ -103,7 +100,7 @@ export async function commitContainer(container: Committed, options: CommitOptio
 
 /** Undefined where nothing has changed, which takes no layer. */
 async function makeLayer(
-  container: Committed,
+  container: Pausable,
   settings: CommitSettings,
   store: ImageStore,
 ): Promise<NewLayer | undefined> {
@@ -126,7 +123,7 @@ async function makeLayer(
 }
 
 async function listChanges(
-  { instance }: Committed,
+  { instance }: Pausable,
   view: ChangedView,
   signal: AbortSignal | undefined,
 ): Promise<OverlayChange[]> {
@@ -136,22 +133,6 @@ async function listChanges(
     list.push(change);
   }
   return list;
-}
-
-/** It goes on however `use` ends. One that has ended meanwhile was read to its end all the same. */
-async function whilePaused<Value>({ instance, pause, resume }: Committed, use: () => Promise<Value>): Promise<Value> {
-  await pause();
-  let value: Value;
-  try {
-    value = await use();
-  } catch (error) {
-    await resume().catch(() => {});
-    throw error;
-  }
-  await resume().catch((error: unknown) => {
-    if (!instance.isGone) throw error;
-  });
-  return value;
 }
 
 async function writeLayer(
@@ -177,9 +158,9 @@ const layerTypes = {
   zstd: mediaTypes.ociLayerZstd,
 } as const;
 
-function readOptions(options: CommitOptions, { image }: ContainerSettings): CommitSettings {
+function readOptions(options: CommitOptions, { image }: ContainerSettings, made: Image | undefined): CommitSettings {
   const fields = readObject(options, '', schema);
-  const { base, store, signal, created } = fields;
+  const { base = made, store, signal, created } = fields;
   if (base !== undefined && !(base instanceof Image)) throw new OptionError('base', 'an Image', base);
   if (store !== undefined && !(store instanceof ImageStore)) throw new OptionError('store', 'an ImageStore', store);
   if (base && store && store !== base.store) throw new OptionError('store', 'the store that base is in', store.path);

@@ -18,6 +18,7 @@ import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
 import { containerChanges } from './changes.js';
 import { type CommitOptions, commitContainer } from './commit.js';
 import { type ExportOptions, exportRoot } from './export.js';
+import { copyWritten, type ForkOptions } from './fork.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd, type ProcessEnvironment } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
@@ -354,8 +355,8 @@ export class Container extends TypedEvents implements AsyncDisposable {
   }
 
   /**
-   * Makes an image of it, in a store: `docker commit`. With `base`, the image of its layers, what {@link changes} tells of is
-   * one more layer; without, the whole root is the only one. Its files are read while everything in it stops, and it goes on
+   * Makes an image of it, in a store: `docker commit`. What {@link changes} tells of is one more layer of its image, or of
+   * `base`; where it is of none, the whole root is the only one. Its files are read while everything in it stops, and it goes on
    * whatever comes of it. The same files give the same layer.
    * @throws OptionError; UnsupportedError for `image: 'host'`, or where no cgroup v2 can pause it; ImageError for a name that
    * is another image's, or a configuration that is none; AbortedError; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
@@ -363,7 +364,37 @@ export class Container extends TypedEvents implements AsyncDisposable {
   commit(options: CommitOptions = {}): Promise<Image> {
     const instance = this.#instance;
     const settings = this.#settings;
-    return commitContainer({ instance, settings, pause: () => this.pause(), resume: () => this.resume() }, options);
+    const pausable = { instance, settings, pause: () => this.pause(), resume: () => this.resume() };
+    return commitContainer(pausable, this.#image?.image, options);
+  }
+
+  /**
+   * Another container with the same options and the same files: what was written here is copied, while everything here stops,
+   * and then this one goes on. Processes are not.
+   * @throws UnsupportedError for `image: 'host'`, storage on disk, a kernel that cannot (before 6.15), or where no cgroup v2 can
+   * pause it; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
+   */
+  async fork(options: ForkOptions = {}): Promise<Container> {
+    const settings = this.#settings;
+    const facts = await resolveSources(settings);
+    const forked = { instance: this.#instance, settings, pause: () => this.pause(), resume: () => this.resume() };
+    return await copyWritten(forked, options, async (copied) => {
+      const use = await this.#image?.again();
+      let container: Container;
+      try {
+        container = new Container(settings, makeBlueprint(settings, { ...facts, copied }), false, use);
+      } catch (error) {
+        use?.release();
+        throw error;
+      }
+      try {
+        await container.#instance.ready;
+        return container;
+      } catch (error) {
+        await container.kill();
+        throw error;
+      }
+    });
   }
 
   /** The steps that made it, and that start `argv` in it. */

@@ -34,10 +34,13 @@ export interface ContainerImage {
 
 /** What a container has of its image while it exists. */
 export interface ImageUse {
+  readonly image: Image;
   readonly inspection: ContainerImage;
   /** Entrypoint and command; empty if there are none. */
   readonly argv: readonly string[];
   readonly stopSignal: number | undefined;
+  /** The same for another container, which its layers are kept for as well. */
+  again(): Promise<ImageUse>;
   /** Lets its layers go. May be called again. */
   release(): void;
 }
@@ -67,16 +70,18 @@ export async function takeImage(
   if (needsProgram && configured.argv.length === 0) {
     throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
   }
-  const lease = await image.unpack(signal ? { signal } : {});
-  return {
-    settings: configured.settings,
-    use: {
+  const use = async (): Promise<ImageUse> => {
+    const lease = await image.unpack(signal ? { signal } : {});
+    return {
+      image,
       inspection: inspectImage(image),
       argv: configured.argv,
       stopSignal: configured.stopSignal,
+      again: use,
       release: () => lease.release(),
-    },
+    };
   };
+  return { settings: configured.settings, use: await use() };
 }
 
 /** The settings of a container of an image that is in the store already; nothing is fetched or unpacked. */

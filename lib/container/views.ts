@@ -53,6 +53,17 @@ export async function viewChanges(instance: Instance): Promise<ChangedView> {
   return { root, user, layers, close: () => closeAll([root, user, upper, below]) };
 }
 
+/** What has been written, as a mount of its own that no one has used yet. */
+export async function viewUpper(instance: Instance): Promise<Descriptor> {
+  const [upper] = await take(
+    instance,
+    ['written'],
+    [{ kind: 'openTree', to: 'written', from: 'upper', path: '', recursive: false }],
+  );
+  if (!upper) throw new Error('init has handed out too little');
+  return upper;
+}
+
 /** Reads the container's files with its root's eyes and rights, and is in none of its other namespaces. */
 export async function startReader({ user }: RootView): Promise<Agent> {
   const agent = await Agent.start({ join: new Map([['user', user]]) });
@@ -72,14 +83,18 @@ export async function startReader({ user }: RootView): Promise<Agent> {
   }
 }
 
-async function take(instance: Instance, slots: readonly Slot[]): Promise<readonly Descriptor[]> {
+async function take(
+  instance: Instance,
+  slots: readonly Slot[],
+  by: readonly Step[] = steps,
+): Promise<readonly Descriptor[]> {
   await instance.ready;
   if (instance.frozen) {
     throw new TscontainError('ERR_PAUSED', 'the container is paused, and its init with it', {
       hint: 'resume() it first',
     });
   }
-  return instance.run(steps, slots, "opening the container's files");
+  return instance.run(by, slots, "opening the container's files");
 }
 
 function closeAll(descriptors: readonly Descriptor[]): void {

@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   AbortedError,
   Container,
@@ -15,8 +15,7 @@ import {
   OptionError,
   UnsupportedError,
 } from '../../lib/index.js';
-import { cgroupLayout } from '../../lib/primitives/cgroup/index.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsFreezer, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -39,7 +38,7 @@ const rootfs = (): ContainerOptions => ({ image: { rootfs: join(directory, 'root
 const created = new Date('2020-01-02T03:04:05Z');
 const script = `cd /data && echo new > modified && rm deleted && rm -r gone replaced && mkdir replaced && echo b > replaced/new &&
   echo a > added && ln added again && chmod 640 added && ln -s /etc/passwd link && mkfifo fifo`;
-const freezes = cgroupLayout().hierarchies.some(({ version, writable }) => version === 2 && writable);
+const freezes = needsFreezer.has();
 
 async function sh(box: Container, text: string): Promise<string> {
   return (await box.exec(['/bin/sh', '-c', text], { check: true })).stdout;
@@ -200,7 +199,3 @@ describe('an image of a container', () => {
     await expect(box.commit({ store })).rejects.toMatchObject({ code: 'ERR_CONTAINER_GONE' });
   });
 });
-
-function needsFreezer(context: TestContext): void {
-  context.skip(!freezes, 'no cgroup v2 that a container can be frozen in');
-}

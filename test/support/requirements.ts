@@ -1,6 +1,7 @@
 /** What a test needs of the host. One that lacks it is skipped, and says why. */
 
 import { existsSync, readFileSync, realpathSync, statfsSync } from 'node:fs';
+import { release } from 'node:os';
 import type { TestContext } from 'vitest';
 import { knowsExt4 } from '../../lib/container/storage/bound.js';
 import { AppArmor, Landlock } from '../../lib/index.js';
@@ -63,3 +64,15 @@ export function needsSetuid(context: TestContext, directory: string): void {
   const mount = mounts.reduce((longest, next) => (next.at.length >= longest.at.length ? next : longest));
   context.skip(mount.options.includes('nosuid'), `${mount.at} is mounted nosuid`);
 }
+
+/** Skip before this version of Linux. */
+export function kernelAtLeast(context: TestContext, major: number, minor: number): void {
+  const [first = 0, second = 0] = release().split('.').map(Number.parseFloat);
+  context.skip(first < major || (first === major && second < minor), `needs Linux ${major}.${minor}`);
+}
+
+/** Skip where no container can be frozen. */
+export function needsFreezer(context: TestContext): void {
+  context.skip(!needsFreezer.has(), 'no cgroup v2 that a container can be frozen in');
+}
+needsFreezer.has = () => cgroupLayout().hierarchies.some(({ version, writable }) => version === 2 && writable);

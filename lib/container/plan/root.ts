@@ -1,6 +1,7 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
-import type { Step } from '../../plan/step.js';
+import { copyTreeStep } from '../../image/layer/copy.js';
+import { mountAttribute, openFlag, type Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ImageSettings } from '../settings/image.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
@@ -17,10 +18,14 @@ export interface RootSteps {
   readonly steps: readonly (readonly Step[])[];
 }
 
-/** @param own a directory that is the container's root as it is, where there is one */
-export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot): RootSteps {
+/**
+ * @param own a directory that is the container's root as it is, where there is one
+ * @param copied path of a detached mount: the upper directory of the container that this one is forked from
+ */
+export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, copied?: string): RootSteps {
   if (own) return ownRoot(own);
-  if (settings.image.kind !== 'host') return overlayRoot(lowerOf(settings.image, ids), settings);
+  if (settings.image.kind !== 'host')
+    return overlayRoot(lowerOf(settings.image, ids), settings, copied === undefined ? none : copyOf(copied, ids));
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
 }
@@ -120,8 +125,42 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
   };
 }
 
+/** What the upper directory begins with: that of another container. */
+interface Beginning {
+  readonly tree: readonly Step[];
+  readonly steps: readonly Step[];
+}
+
+const none: Beginning = { tree: [], steps: [] };
+
+/** The other's ids become this one's by a mount that shifts them, unless both have the only one there is. */
+function copyOf(path: string, ids: IdMode): Beginning {
+  const { PATH, DIRECTORY } = openFlag;
+  const shifted: Step = {
+    kind: 'mountSetattr',
+    on: 'copied',
+    path: '',
+    recursive: false,
+    set: plain | mountAttribute.RDONLY,
+    clear: 0,
+    propagation: 0,
+    idmap: 'userns',
+  };
+  return {
+    tree: [
+      { kind: 'open', to: 'copied', from: null, path, flags: PATH | DIRECTORY, resolve: 0 },
+      ...(ids === 'range' ? [shifted] : []),
+    ],
+    steps: [openDirectory('copy', 'stage', 'disk/upper'), copyTreeStep(['copied'], 'copy', { keepMarks: true })],
+  };
+}
+
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot({ tree, layers: lower, directories = [] }: Lower, { storage }: ContainerSettings): RootSteps {
+function overlayRoot(
+  { tree, layers: lower, directories = [] }: Lower,
+  { storage }: ContainerSettings,
+  begin: Beginning,
+): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
@@ -133,14 +172,15 @@ function overlayRoot({ tree, layers: lower, directories = [] }: Lower, { storage
     ? [attach('disk', 'stage', 'disk')]
     : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
   return {
-    hostTrees: [tree, onDisk ? disk(storage) : []],
+    hostTrees: [tree, onDisk ? disk(storage) : [], begin.tree],
     steps: [
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
+        ...begin.steps,
         ...containerOverlay('root', 'stage', { lower, upper: 'disk/upper', work: 'disk/work', onDisk }),
         // Kept by init: `changes()` and the like look at them.
-        openDirectory('upper', 'stage', 'disk/upper'),
+        { kind: 'openTree', to: 'upper', from: 'stage', path: 'disk/upper', recursive: false },
         ...lowerView('below', 'stage', lower),
         attach('root', 'stage', 'root'),
         ...mountPoints,

@@ -1,0 +1,113 @@
+/** A container made of another one that runs: `fork()`. */
+
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Container, type ContainerOptions, ImageStore, OptionError, UnsupportedError } from '../../lib/index.js';
+import { kernelAtLeast, needsFreezer, needsRoot } from '../support/requirements.js';
+import { checkResidue } from '../support/residue.js';
+
+checkResidue();
+
+let directory = '';
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tscontain-fork-'));
+  chmodSync(directory, 0o755);
+  for (const name of ['usr', 'etc', 'data/gone/in', 'data/replaced']) {
+    mkdirSync(join(directory, 'root', name), { recursive: true });
+  }
+  for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, join(directory, 'root', name));
+  for (const name of ['modified', 'deleted', 'replaced/old']) writeFileSync(join(directory, 'root/data', name), 'old');
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const usr = { type: 'bind', source: '/usr', target: '/usr' } as const;
+const options = (): ContainerOptions => ({
+  image: { rootfs: join(directory, 'root') },
+  mounts: [usr],
+  env: { A: 'b' },
+});
+const script = `cd /data && echo new > modified && rm deleted && rm -r gone replaced && mkdir replaced && echo b > replaced/new &&
+  echo a > added && ln added again && chmod 640 added && ln -s /etc/passwd link && mkfifo fifo`;
+const shown = 'cd /data && find . -printf "%p %y %m %U %G %n %l %T@\\n" | sort && cat added modified replaced/new';
+
+async function sh(box: Container, text: string): Promise<string> {
+  return (await box.exec(['/bin/sh', '-c', text], { check: true })).stdout;
+}
+
+async function changesOf(box: Container): Promise<string[]> {
+  const list: string[] = [];
+  for await (const { kind, type, path } of box.changes()) list.push(`${kind} ${type} ${path}`);
+  return list.sort();
+}
+
+describe('fork', () => {
+  it('has the same files and options, and each goes its own way', async (context) => {
+    kernelAtLeast(context, 6, 15);
+    await using box = await Container.create(options());
+    await sh(box, script);
+    if (process.geteuid?.() === 0) await sh(box, 'chown 5:6 /data/added; chown 7:8 /data/replaced');
+    const pause = needsFreezer.has();
+    await using fork = await box.fork({ pause });
+    expect(await sh(fork, shown)).toBe(await sh(box, shown));
+    expect(await changesOf(fork)).toEqual(await changesOf(box));
+    expect(await sh(fork, 'echo $A; hostname')).toBe(`b\n${fork.id}\n`);
+    await sh(fork, 'echo theirs > /data/added; rm /data/link');
+    expect(await sh(box, 'cat /data/added; readlink /data/link')).toBe('a\n/etc/passwd\n');
+    await box.kill();
+    await using again = await fork.fork({ pause });
+    expect(await sh(again, 'cat /data/again')).toBe('theirs\n');
+  });
+
+  it('stops what runs meanwhile, which then goes on', async (context) => {
+    kernelAtLeast(context, 6, 15);
+    needsFreezer(context);
+    await using box = await Container.create(options());
+    const busy = box.exec([
+      '/bin/sh',
+      '-c',
+      'i=0; while :; do i=$((i+1)); echo $i >> /data/a; echo $i >> /data/b; done',
+    ]);
+    try {
+      await sh(box, 'until [ -s /data/b ]; do :; done');
+      for (let round = 0; round < 3; round++) {
+        await using fork = await box.fork();
+        const [a = 0, b = 0] = (await sh(fork, 'tail -qn1 /data/a /data/b')).trim().split('\n').map(Number);
+        expect([0, 1]).toContain(a - b);
+        const before = Number(await sh(box, 'tail -n1 /data/b'));
+        await sh(box, `until [ $(tail -n1 /data/b) -gt ${before} ]; do :; done`);
+      }
+    } finally {
+      busy.kill('SIGKILL');
+      await busy.catch(() => {});
+    }
+  });
+
+  it('keeps the layers of an image for itself', async (context) => {
+    kernelAtLeast(context, 6, 15);
+    needsRoot(context);
+    await using store = await ImageStore.open({ path: mkdtempSync(join(directory, 'store-')) });
+    await using first = await Container.create(options());
+    const pause = needsFreezer.has();
+    const image = await first.commit({ store, pause });
+    const box = await Container.create({ image, mounts: [usr] });
+    await sh(box, script);
+    await using fork = await box.fork({ pause });
+    await box.kill();
+    expect(await sh(fork, 'cat /data/modified')).toBe('new\n');
+    const next = await fork.commit({ pause });
+    expect(next.manifest.layers.length).toBe(2);
+    expect(next.manifest.layers[0]).toEqual(image.manifest.layers[0]);
+  });
+
+  it('is refused where it cannot be', async () => {
+    await using host = await Container.create();
+    await expect(host.fork()).rejects.toThrow(UnsupportedError);
+    const box = await Container.create(options());
+    await expect(box.fork({ paused: true } as never)).rejects.toThrow(OptionError);
+    await box.kill();
+    await expect(box.fork()).rejects.toMatchObject({ code: 'ERR_CONTAINER_GONE' });
+  });
+});
