@@ -8,7 +8,8 @@ import { ImageError } from '../errors.js';
 import { type Digest, DigestCheck } from './digest.js';
 import type { Descriptor, ImageConfig, Manifest } from './document/index.js';
 import { type DecompressLimits, decompressLayer } from './layer/decompress.js';
-import { type LayerLimits, type UnpackOptions, unpackLayer } from './layer/unpack.js';
+import { unpackLayer } from './layer/unpack.js';
+import { type LayerLimits, readLayerLimits, type UnpackOptions } from './layer/unpack-options.js';
 import { readOnProgress, readSignal } from './options.js';
 import { type OnProgress, ProgressMeter } from './progress.js';
 import { readAll } from './source/copy.js';
@@ -46,21 +47,16 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
   const at = option === '' ? '' : `${option}.`;
   const fields = readObject(options, option, schema);
   const limits = readObject(fields.limits ?? {}, `${at}limits`, limitSchema);
-  const limit = (key: 'bytes' | 'entries' | 'depth' | 'header' | 'ratio', fallback: number, max: number) =>
-    limits[key] === undefined ? fallback : readInteger(limits[key], `${at}limits.${key}`, 1, max);
-  const bytes = limit('bytes', 2 ** 36, 2 ** 50);
-  const entries = limit('entries', 2 ** 20, 2 ** 31 - 1);
+  const layerLimits = readLayerLimits(limits, `${at}limits`);
+  const { bytes, entries } = layerLimits;
+  const ratio = limits.ratio === undefined ? 250 : readInteger(limits.ratio, `${at}limits.ratio`, 1, 2 ** 31);
   const devices =
     fields.devices === undefined ? 'refuse' : readChoice(fields.devices, `${at}devices`, ['refuse', 'skip']);
   const fileCapabilities = readBoolean(fields.fileCapabilities, `${at}fileCapabilities`, false);
   return {
-    layer: {
-      devices,
-      fileCapabilities,
-      limits: { bytes, entries, depth: limit('depth', 256, 256), header: limit('header', 2 ** 20, 2 ** 20) },
-    },
+    layer: { devices, fileCapabilities, limits: layerLimits },
     // An archive is more than its files: two KiB for what tells of each member do, and what is more is bound by `entries`.
-    tar: { bytes: bytes + entries * 2048, ratio: limit('ratio', 250, 2 ** 31) },
+    tar: { bytes: bytes + entries * 2048, ratio },
     variant: variantOf(devices, fileCapabilities),
     signal: readSignal(fields.signal, `${at}signal`),
     onProgress: readOnProgress(fields.onProgress, `${at}onProgress`),

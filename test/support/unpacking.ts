@@ -12,7 +12,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type UnpackOptions, unpackArchive, unpackLayer } from '../../lib/image/layer/unpack.js';
+import { unpackArchive, unpackLayer } from '../../lib/image/layer/unpack.js';
+import type { UnpackOptions } from '../../lib/image/layer/unpack-options.js';
 
 /** Pieces of bytes, as they would come from a decompressor. */
 export async function* pieces(bytes: Uint8Array, size = 65_536): AsyncGenerator<Uint8Array> {

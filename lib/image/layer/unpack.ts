@@ -4,7 +4,8 @@
  * archive's ids. This side moves bytes into a pipe, and reads what became of them.
  */
 
-import { AbortedError, errnoName, ImageError, printable, type TscontainError } from '../../errors.js';
+import { constants } from 'node:os';
+import { AbortedError, errnoName, ImageError, printable, TscontainError, UnsupportedError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
 import { Agent } from '../../launcher/agent.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
@@ -12,29 +13,14 @@ import { decodeRecords } from '../../launcher/wire.js';
 import { openFlag, type Slot, type Step } from '../../plan/step.js';
 import { hostTree } from '../../primitives/mount/steps.js';
 import { PipeWriter, readAll } from './pipe.js';
-
-/** How much an archive may be. */
-export interface LayerLimits {
-  /** Bytes of all files together. Default 64 GiB. */
-  readonly bytes?: number;
-  /** Members. Default 1,048,576. */
-  readonly entries?: number;
-  /** Components of a path. Default, and at most, 256. */
-  readonly depth?: number;
-  /** Bytes of one member's extended header (long names, attributes). Default, and at most, 1 MiB. */
-  readonly header?: number;
-}
-
-export interface UnpackOptions {
-  readonly limits?: LayerLimits;
-  /** What becomes of device nodes, which are never made. Default `'refuse'`. */
-  readonly devices?: 'refuse' | 'skip';
-  /** Whether `security.capability` of files is kept. Default false. */
-  readonly fileCapabilities?: boolean;
-  readonly signal?: AbortSignal;
-  /** Hears how many bytes of the archive have been handed over. */
-  readonly onProgress?: (bytes: number) => void;
-}
+import {
+  type ArchiveOptions,
+  checkSource,
+  readDirectories,
+  readUnpackSettings,
+  type UnpackOptions,
+  type UnpackSettings,
+} from './unpack-options.js';
 
 /** What was made. */
 export interface Unpacked {
@@ -52,9 +38,6 @@ export interface Unpacked {
   };
 }
 
-const defaults = { bytes: 2 ** 36, entries: 2 ** 20, depth: 256, header: 2 ** 20 } as const;
-const mostLayers = 127;
-
 /**
  * Unpacks a layer, in overlay's form: whiteouts are character devices 0:0, opaque directories have `user.overlay.opaque`.
  *
@@ -64,7 +47,8 @@ const mostLayers = 127;
  * @param tar plain, not compressed
  * @param directory empty, and this user's own
  * @param parents directories of the layers below, topmost first
- * @throws ImageError `ERR_LAYER` for an archive that is malformed, ambiguous or refused, with the member's name;
+ * @throws OptionError; UnsupportedError for a directory whose file system can neither shift ids nor keep `user.*` attributes;
+ *   ImageError `ERR_LAYER` for an archive that is malformed, ambiguous or refused, with the member's name;
  *   `ERR_LAYER_LIMIT` for one that is too much; AbortedError; what `tar` throws. What has been made stays in the directory.
  * @see https://github.com/opencontainers/image-spec/blob/main/layer.md
  */
@@ -85,7 +69,7 @@ export function unpackLayer(
 export function unpackArchive(
   tar: AsyncIterable<Uint8Array>,
   directory: string,
-  options: UnpackOptions = {},
+  options: ArchiveOptions = {},
 ): Promise<Unpacked> {
   return unpack('archive', tar, directory, [], options);
 }
@@ -95,21 +79,18 @@ async function unpack(
   tar: AsyncIterable<Uint8Array>,
   directory: string,
   parents: readonly string[],
-  options: UnpackOptions,
+  options: unknown,
 ): Promise<Unpacked> {
-  const { signal } = options;
-  if (parents.length > mostLayers) throw new ImageError('ERR_LAYER', `more than ${mostLayers} layers below`);
+  const settings = readUnpackSettings(mode, options);
+  const { signal } = settings;
+  const paths = readDirectories(directory, parents);
+  checkSource(tar);
   if (signal?.aborted) throw aborted(signal);
-  const paths = [directory, ...parents];
-  const root = isRoot();
-  const host = root
-    ? paths.flatMap((path, index) => hostTree(layer(index), { path, readOnly: index > 0, idmap: true, ...plainMount }))
-    : [];
-  await using agent = await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], host });
+  await using agent = await start(paths);
   const abort = () => void agent.close();
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    return await feed(agent, tar, unpackSteps(mode, paths, root, options), options);
+    return await feed(agent, tar, unpackSteps(paths, settings), settings);
   } catch (error) {
     throw signal?.aborted ? aborted(signal) : error;
   } finally {
@@ -117,16 +98,35 @@ async function unpack(
   }
 }
 
+async function start(paths: readonly string[]): Promise<Agent> {
+  const host = isRoot()
+    ? paths.flatMap((path, index) => hostTree(layer(index), { path, readOnly: index > 0, idmap: true, ...plainMount }))
+    : [];
+  try {
+    return await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], host });
+  } catch (error) {
+    throw unshifted(error, paths) ?? error;
+  }
+}
+
+/** mount_setattr(2), MOUNT_ATTR_IDMAP: EINVAL, and nothing more, is what a file system says that has no such mounts. */
+function unshifted(error: unknown, paths: readonly string[]): UnsupportedError | undefined {
+  if (!(error instanceof TscontainError) || error.step?.kind !== 'mountSetattr') return undefined;
+  const { errno, syscall, step } = error;
+  if (errno !== 'EINVAL' && errno !== 'ENOSYS') return undefined;
+  const path = paths[step.index / 2 - 1]; // two steps for each
+  return new UnsupportedError(`unpacking: '${path}' cannot be mounted with other ids: ${syscall} gave ${errno}`, {
+    ...{ path, errno, syscall, step, cause: error },
+    hint: 'its file system has no idmapped mounts: keep images on ext4 or xfs (Linux 5.12), btrfs (5.15) or tmpfs (6.3)',
+  });
+}
+
 const plainMount = { recursive: false, exec: false } as const;
 const layer = (index: number): Slot => `layer ${index}`;
 
 /** An ordinary user's agent has that user's id, and opens the directories itself. */
-function unpackSteps(
-  mode: 'layer' | 'archive',
-  paths: readonly string[],
-  root: boolean,
-  { limits, devices, fileCapabilities = false }: UnpackOptions,
-): Step[] {
+function unpackSteps(paths: readonly string[], { mode, limits, devices, fileCapabilities }: UnpackSettings): Step[] {
+  const root = isRoot();
   const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;
   const opened = paths.map((path, index): Step => {
     return { kind: 'open', to: layer(index), from: null, path, flags, resolve: 0 };
@@ -143,7 +143,7 @@ function unpackSteps(
       skipDevices: devices === 'skip',
       fileCapabilities,
       oneOwner: !root,
-      limits: { ...defaults, ...limits },
+      limits,
     },
   ];
 }
@@ -153,7 +153,7 @@ async function feed(
   agent: Agent,
   tar: AsyncIterable<Uint8Array>,
   steps: readonly Step[],
-  { onProgress }: UnpackOptions,
+  { onProgress }: UnpackSettings,
 ): Promise<Unpacked> {
   const native = addon();
   const [archive, input] = native.pipe();
@@ -191,6 +191,12 @@ function unpacked(bytes: Buffer): Unpacked {
 }
 
 function refusal(kind: number, errno: number, reason: string, where: string, path: string): TscontainError {
+  if (kind === 3 && errno === constants.errno.EOPNOTSUPP) {
+    return new UnsupportedError(`making${where}: ${reason} gave EOPNOTSUPP`, {
+      ...{ syscall: reason, errno, path },
+      hint: 'the file system has no user.* attributes (xattr(7)): keep images on ext4, xfs, btrfs, or tmpfs (Linux 6.6)',
+    });
+  }
   if (kind === 3) {
     return new ImageError('ERR_LAYER', `making${where}: ${reason} gave ${errnoName(errno)}`, {
       syscall: reason,

@@ -2,14 +2,15 @@
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { lstatSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { unpackLayer } from '../../../lib/image/layer/unpack.js';
+import { UnsupportedError } from '../../../lib/index.js';
 import { getXattr, listXattr } from '../../../lib/primitives/xattr.js';
 import { needsPrograms, needsRoot } from '../../support/requirements.js';
 import { checkResidue } from '../../support/residue.js';
 import { directory, file, hardLink, longName, symlink, tar } from '../../support/tar.js';
-import { Layers } from '../../support/unpacking.js';
+import { Layers, pieces } from '../../support/unpacking.js';
 
 checkResidue();
 
@@ -130,6 +131,53 @@ describe('unpackLayer', () => {
       await layers.unpack(made);
       expect(layers.list(), format).toEqual(ours);
       expect(layers.stat('a/x').uid).toBe(70);
+    }
+  });
+
+  it('gives directories times from before 1970, also those of a layer below', async (context) => {
+    needsRoot(context);
+    using layers = new Layers();
+    const times = [['mtime', '-3.25']] as const;
+    await layers.unpack(tar(directory('.', { pax: times }), directory('old', { pax: times })), 'one');
+    await layers.unpack(tar(file('old/a')), 'layer', ['one']);
+    expect(['', 'old'].map((path) => layers.stat(path).mtimeMs)).toEqual([-3250, -3250]);
+  });
+
+  it('as an ordinary user gives everything to that user, and counts whose owner was another', async (context) => {
+    context.skip(process.geteuid?.() === 0, 'needs an ordinary user');
+    using layers = new Layers();
+    const owner = { uid: 5, gid: 6 };
+    const result = await layers.unpack(
+      tar(
+        directory('.'),
+        directory('d', { ...owner, mode: 0o555 }),
+        file('d/f', 'x', { ...owner, mode: 0o4000, xattrs: { 'user.a': 'b' } }),
+        file('d/own', '', { mode: 0o444, xattrs: { 'user.a': 'b' } }),
+        symlink('l', 'x', { gid: 6 }),
+        { name: 'p', type: '6', uid: 2 ** 31 },
+        file('.wh.gone', '', owner),
+      ),
+    );
+    expect(result.skipped).toEqual({ devices: 0, xattrs: 0, owners: 4 });
+    expect(layers.list()).toEqual(['d 555 d', '- 4000 d/f', '- 444 d/own', 'c 0 gone', 'l l -> x', 'p 644 p']);
+    for (const path of ['d', 'd/f', 'l', 'p']) expect(layers.stat(path).uid, path).toBe(process.getuid?.());
+    expect(getXattr(`${layers.path()}/d/own`, 'user.a')?.toString()).toBe('b');
+    chmodSync(layers.path('layer/d'), 0o755);
+  });
+
+  it('refuses a file system without idmapped mounts, and says what there is', async (context) => {
+    needsRoot(context);
+    using layers = new Layers();
+    const at = layers.path('ramfs');
+    mkdirSync(at);
+    execFileSync('mount', ['-t', 'ramfs', 'ramfs', at]);
+    try {
+      const error = await unpackLayer(pieces(tar(file('a'))), at, []).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(UnsupportedError);
+      expect(error).toMatchObject({ path: at, errno: 'EINVAL', hint: expect.stringContaining('idmapped mounts') });
+      expect(readdirSync(at)).toEqual([]);
+    } finally {
+      execFileSync('umount', [at]);
     }
   });
 
