@@ -19,9 +19,22 @@ import { seccomp } from './seccomp.js';
 import { stream } from './stream.js';
 import { formatSection, type Section, type Table } from './table.js';
 import { throughput } from './throughput.js';
+import { unpack } from './unpack.js';
 import { where } from './where.js';
 
-const tables: readonly Table[] = [run, exec, loop, throughput, stream, seccomp, overlay, layers, where, cgroupStats];
+const tables: readonly Table[] = [
+  run,
+  exec,
+  loop,
+  throughput,
+  stream,
+  seccomp,
+  overlay,
+  layers,
+  unpack,
+  where,
+  cgroupStats,
+];
 
 interface Arguments {
   readonly names: readonly string[];
