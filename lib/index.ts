@@ -17,6 +17,7 @@ export type * from './container/options.js';
 export type { ContainerProcess, OutputChunk } from './container/process.js';
 export type { ExitReason, Result, Usage } from './container/result.js';
 export type { StorageInspection } from './container/storage/bound.js';
+export type { ContainerImage } from './container/stored-image.js';
 export {
   AbortedError,
   type ErrorDetails,

@@ -1,8 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { Image, ImageStore } from '../../lib/index.js';
 import { buildOnce, packageRoot } from '../support/build.js';
-import { needsRoot } from '../support/requirements.js';
+import { DockerRegistry } from '../support/docker-registry.js';
+import { LayoutWriter, TemporaryDirectory } from '../support/layout.js';
+import { needsPrograms, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 /** A line that each example prints where it works. Each file of primitives must have one, and what is beside that folder. */
@@ -43,5 +46,26 @@ describe('the examples', () => {
     const reason = /^not here +(.*)$/m.exec(stdout)?.[1];
     context.skip(reason !== undefined && !line.test(stdout), reason);
     expect(stdout).toMatch(line);
+  });
+
+  it('images fetches what it is given the name of', { timeout: 60_000 }, async (context) => {
+    needsPrograms(context, 'docker-registry');
+    const temporary = new TemporaryDirectory();
+    const registry = await DockerRegistry.start();
+    try {
+      await using store = await ImageStore.open({ path: temporary.at('store') });
+      const layout = new LayoutWriter(temporary);
+      layout.image({});
+      const image = await Image.open(layout.path, undefined, { store, platform: 'linux/amd64' });
+      const name = `${registry.host}/example:1`;
+      await image.push(name, { insecure: [registry.host], configFile: false });
+      const file = `${packageRoot}build/examples/example.js`;
+      const { stdout, stderr } = spawnSync(process.execPath, [file, 'images', name], { encoding: 'utf8' });
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(`image             ${name} for linux/amd64`);
+    } finally {
+      await registry.stop();
+      temporary.dispose();
+    }
   });
 });
