@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cgroupStats } from './cgroup-stats.js';
 import { exec } from './exec.js';
+import { fork as forkTable } from './fork.js';
 import { layers } from './layers.js';
 import { loop } from './loop.js';
 import { overlay } from './overlay.js';
@@ -32,6 +33,7 @@ const tables: readonly Table[] = [
   overlay,
   layers,
   unpack,
+  forkTable,
   where,
   cgroupStats,
 ];

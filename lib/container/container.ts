@@ -371,7 +371,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
   /**
    * Another container with the same options and the same files: what was written here is copied, while everything here stops,
    * and then this one goes on. Processes are not.
-   * @throws UnsupportedError for `image: 'host'`, storage on disk, a kernel that cannot (before 6.15), or where no cgroup v2 can
+   * @throws UnsupportedError for `image: 'host'`, storage on disk, an ordinary user, a kernel before 6.15, or where no cgroup v2 can
    * pause it; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
    */
   async fork(options: ForkOptions = {}): Promise<Container> {

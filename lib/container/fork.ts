@@ -33,6 +33,10 @@ export async function copyWritten<Value>(
       },
     );
   }
+  // Init of an ordinary user opens what it is given itself, and may not look into a process outside of its user namespace.
+  if (instance.blueprint.ids === 'single') {
+    throw new UnsupportedError('fork() takes root: an ordinary user has no way to hand a mount to a new container');
+  }
   const upper = await viewUpper(instance).catch((error: unknown) => {
     if (!(error instanceof TscontainError && error.errno === 'EINVAL')) throw error;
     throw new UnsupportedError('this kernel cannot copy a mount that is nowhere attached: fork() takes Linux 6.15', {

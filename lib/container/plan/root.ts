@@ -25,7 +25,7 @@ export interface RootSteps {
 export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, copied?: string): RootSteps {
   if (own) return ownRoot(own);
   if (settings.image.kind !== 'host')
-    return overlayRoot(lowerOf(settings.image, ids), settings, copied === undefined ? none : copyOf(copied, ids));
+    return overlayRoot(lowerOf(settings.image, ids), settings, copied === undefined ? none : copyOf(copied));
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
 }
@@ -133,8 +133,8 @@ interface Beginning {
 
 const none: Beginning = { tree: [], steps: [] };
 
-/** The other's ids become this one's by a mount that shifts them, unless both have the only one there is. */
-function copyOf(path: string, ids: IdMode): Beginning {
+/** The other's ids become this one's by a mount that shifts them. */
+function copyOf(path: string): Beginning {
   const { PATH, DIRECTORY } = openFlag;
   const shifted: Step = {
     kind: 'mountSetattr',
@@ -147,10 +147,7 @@ function copyOf(path: string, ids: IdMode): Beginning {
     idmap: 'userns',
   };
   return {
-    tree: [
-      { kind: 'open', to: 'copied', from: null, path, flags: PATH | DIRECTORY, resolve: 0 },
-      ...(ids === 'range' ? [shifted] : []),
-    ],
+    tree: [{ kind: 'open', to: 'copied', from: null, path, flags: PATH | DIRECTORY, resolve: 0 }, shifted],
     steps: [openDirectory('copy', 'stage', 'disk/upper'), copyTreeStep(['copied'], 'copy', { keepMarks: true })],
   };
 }
