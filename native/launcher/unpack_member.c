@@ -130,6 +130,8 @@ static long make_directory(struct unpack* unpack, int dir, const char* name, con
   if (there && stat_of(dir, name, AT_SYMLINK_NOFOLLOW, &facts) == 0 && (facts.mode & S_IFMT) != S_IFDIR) {
     if (clear(unpack, dir, name, &hides) < 0)
       return -1;
+    // Whiteout or file: what was there has hidden the layers below, and the directory has to as well.
+    hides = !(unpack->flags & UNPACK_ARCHIVE);
     rc = sys(mkdirat, dir, name, 0700);
   } else if (there) {
     rc = 0;

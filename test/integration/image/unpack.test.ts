@@ -56,6 +56,12 @@ describe('unpackLayer', () => {
     expect(listXattr(`${layers.path()}/cut`)).toEqual(['user.kept']);
   });
 
+  it('hides what is below a directory that has replaced a file, as the file did', async () => {
+    using layers = new Layers();
+    await layers.unpack(tar(file('again', ''), directory('again/'), directory('only/')));
+    expect([opaque(layers, 'again'), opaque(layers, 'only')]).toEqual(['y', undefined]);
+  });
+
   it('lets a later member replace an earlier one', async () => {
     using layers = new Layers();
     await layers.unpack(

@@ -169,7 +169,8 @@ describe('zstd', () => {
     await open(compressed);
     clearInterval(timer);
     expect(turns).toBeGreaterThan(3);
-    expect(longest).toBeLessThan(100);
+    // One piece takes milliseconds; all of it would take most of a second. Between them is a machine that does other work too.
+    expect(longest).toBeLessThan(300);
   });
 });
 
