@@ -356,7 +356,7 @@ describe('wrong options start nothing', () => {
     ['cwd', ['true'], { cwd: '/proc/self/fd/7' }],
     ['env.A', ['true'], { env: { A: 1 } }],
     ['hostname', ['true'], { hostname: 'a b' }],
-    ['image', ['true'], { image: 'alpine:3' }],
+    ['image', ['true'], { image: 'Alpine:3' }],
     ['image.rootfs', ['true'], { image: { rootfs: '/no/such/directory' } }],
     ['mounts[0].source', ['true'], { mounts: [{ type: 'bind', source: '/no/such/source', target: '/x' }] }],
     ['mounts[0].target', ['true'], { mounts: [{ type: 'tmpfs', target: '/proc/x' }] }],

@@ -199,11 +199,10 @@ describe('open', () => {
     }
   });
 
-  it('is compared with namespaces only', () => {
-    for (const other of [{}, undefined, 'net'] as never[]) {
-      expect(() => Namespace.current('net').equals(other)).toThrow(OptionError);
-    }
-    expect(() => Namespace.current('net').spawn(['true'], null as never)).toThrow(OptionError);
+  it('is compared with namespaces only', async () => {
+    await using here = Namespace.current('net');
+    for (const other of [{}, undefined, 'net'] as never[]) expect(() => here.equals(other)).toThrow(OptionError);
+    expect(() => here.spawn(['true'], null as never)).toThrow(OptionError);
   });
 
   it('is refused once it is closed', async () => {
