@@ -5,7 +5,7 @@
  * the container's own mount of it is nosuid and nodev.
  */
 
-import { openFlag, type Step } from '../../plan/step.js';
+import { openFlag, propagationPrivate, type Step } from '../../plan/step.js';
 import { plain } from '../../primitives/mount/steps.js';
 
 export interface DirectoryRoot {
@@ -42,6 +42,16 @@ export function directoryRoot(to: string, { parent, from, size }: DirectoryRoot)
     ...made,
     { kind: 'close', slot: 'root parent' },
     ...limit,
-    { kind: 'mountSetattr', on: to, path: '', recursive: false, set: plain, clear: 0, propagation: 0, idmap: 'userns' },
+    {
+      kind: 'mountSetattr',
+      on: to,
+      path: '',
+      recursive: false,
+      set: plain,
+      clear: 0,
+      // Where the host's mounts are shared, as systemd makes them, the copy is too, and pivot_root(2) refuses it.
+      propagation: propagationPrivate,
+      idmap: 'userns',
+    },
   ];
 }
