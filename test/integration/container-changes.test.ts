@@ -143,7 +143,7 @@ describe('the files of a container as a tar', () => {
     await sh(box, `${script}; echo mounted > /data/kept/mounted`);
     const tar = await collect(box.export());
     const out = mkdtempSync(join(directory, 'out-'));
-    execFileSync('tar', ['xf', '-', '-C', out, '--no-same-owner'], { input: tar });
+    execFileSync('tar', ['xpf', '-', '-C', out, '--no-same-owner'], { input: tar });
     const theirs = await sh(box, 'cd / && find . -xdev ! -path "./data/kept/*" -printf "%p %y %m %l\\n" | sort');
     const ours = execFileSync('sh', ['-c', 'find . -printf "%p %y %m %l\\n" | sort'], { cwd: out, encoding: 'utf8' });
     // What is mounted shows its own mode.

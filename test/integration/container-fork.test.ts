@@ -104,7 +104,8 @@ describe('fork', () => {
     expect(next.manifest.layers[0]).toEqual(image.manifest.layers[0]);
   });
 
-  it('is refused where it cannot be', async () => {
+  it('is refused where it cannot be', async (context) => {
+    needsRoot(context); // whoever is not is told just that
     await using host = await Container.create();
     await expect(host.fork()).rejects.toThrow(UnsupportedError);
     const box = await Container.create(options());

@@ -1,7 +1,7 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
 import { copyTreeStep } from '../../image/layer/copy.js';
-import { mountAttribute, openFlag, type Step } from '../../plan/step.js';
+import { mountAttribute, openFlag, propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ImageSettings } from '../settings/image.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
@@ -44,7 +44,7 @@ function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps, storage:
     recursive: false,
     set: plain,
     clear: 0,
-    propagation: 0,
+    propagation: propagationPrivate, // a copy of a shared mount is shared, and cannot become the root (pivot_root(2))
   };
   const inDirectory = first.map(
     (step): Step => (step.kind === 'openTree' && step.to === 'root' ? { ...step, path: 'disk/upper' } : step),
