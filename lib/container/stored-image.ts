@@ -8,7 +8,6 @@ import { ImageError, OptionError } from '../errors.js';
 import type { Digest } from '../image/digest.js';
 import { Image, ImageStore, type Reference } from '../image/index.js';
 import { hostPlatform } from '../image/platform.js';
-import { pullImage } from '../image/registry/pull.js';
 import { layerName } from '../image/store/layers.js';
 import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
 import { parseArgv, readEnv } from './settings/strings.js';
@@ -104,16 +103,8 @@ async function find(
     throw new ImageError('ERR_NOT_FOUND', `the store has no image ${image.familiar}`, { hint: hintFor(image) });
   }
   try {
-    const descriptor = await pullImage(image, store, {
-      platform: hostPlatform(),
-      registry,
-      signal,
-      onProgress: undefined,
-    });
-    // An image that cannot be read does not take a name from one that can.
-    const fetched = await Image.read(store, descriptor, name);
-    await store.setReference(name, descriptor, { move: true });
-    return fetched;
+    const settings = { platform: hostPlatform(), registry, signal, onProgress: undefined };
+    return await Image.fetch(store, image, settings);
   } catch (cause) {
     const meant = hintFor(image);
     if (!(cause instanceof ImageError) || meant === undefined) throw cause;

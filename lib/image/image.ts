@@ -8,8 +8,9 @@ import { type LoadOptions, loadImage } from './load.js';
 import { type FromDirectoryOptions, type FromTarOptions, imageFromDirectory, imageFromTar } from './make.js';
 import { readStore } from './options.js';
 import { formatPlatform, hostPlatform } from './platform.js';
-import { parseReference } from './reference.js';
-import { type PullOptions, type PushOptions, pull, push } from './remote.js';
+import { parseReference, type Reference } from './reference.js';
+import type { PullSettings } from './registry/pull.js';
+import { fetchImage, type PullOptions, type PushOptions, pull, push } from './remote.js';
 import { saveDockerArchive } from './save/docker.js';
 import { saveLayout, saveLayoutArchive } from './save/layout.js';
 import type { ArchiveSource } from './source/bytes.js';
@@ -95,6 +96,11 @@ export class Image {
     this.manifest = manifest;
     this.config = config;
     this.reference = reference;
+  }
+
+  /** @internal One that is fetched as `pull` does, by settings that have been read. */
+  static async fetch(store: ImageStore, reference: Reference, settings: PullSettings): Promise<Image> {
+    return new Image(store, await fetchImage(store, reference, settings), String(reference));
   }
 
   /** @internal An image that is in the store. */

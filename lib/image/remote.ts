@@ -8,7 +8,7 @@ import { hostPlatform, type Platform, parsePlatform } from './platform.js';
 import type { OnProgress } from './progress.js';
 import { parseReference, type Reference } from './reference.js';
 import type { RegistryOptions } from './registry/index.js';
-import { pullImage } from './registry/pull.js';
+import { type PullSettings, pullImage } from './registry/pull.js';
 import { type PushSettings, type PushStore, pushImage } from './registry/push.js';
 import { readRegistryOptions } from './registry/settings.js';
 import { type Chosen, readImage } from './source/choose.js';
@@ -56,12 +56,17 @@ export async function pull(name: string, options: unknown): Promise<Pulled> {
     onProgress: readOnProgress(onProgress),
   };
   const store = await readStore(given);
+  return { store, chosen: await fetchImage(store, reference, settings), reference: String(reference) };
+}
+
+/** The same for settings that have been read. */
+export async function fetchImage(store: ImageStore, reference: Reference, settings: PullSettings): Promise<Chosen> {
   await using _hold = store.hold();
   const descriptor = await pullImage(reference, store, settings);
   // An image that cannot be read does not take a name from one that can.
   const chosen = await readImage(store, descriptor, String(reference));
   await store.setReference(String(reference), descriptor, { move: true });
-  return { store, chosen, reference: String(reference) };
+  return chosen;
 }
 
 /** Sends an image under a name; `own` is the one that it has here. */

@@ -84,11 +84,11 @@ async function collect(parts: AsyncIterable<Uint8Array>): Promise<Buffer> {
 
 describe('changes of a container', () => {
   it('tells each kind, and nothing of our own set-up', async () => {
-    await using box = await Container.create(options({ cwd: '/work', mounts: [{ type: 'tmpfs', target: '/a/b' }] }));
+    await using box = await Container.create(options({ cwd: '/job', mounts: [{ type: 'tmpfs', target: '/a/b' }] }));
     expect(await changesOf(box)).toEqual([]);
     await sh(box, script);
-    await sh(box, 'echo into > /a/b/mounted; echo beside > /a/beside; echo > /work/file');
-    expect(await changesOf(box)).toEqual(['added file /a/beside', ...changed, 'added file /work/file'].sort());
+    await sh(box, 'echo into > /a/b/mounted; echo beside > /a/beside; echo > /job/file');
+    expect(await changesOf(box)).toEqual(['added file /a/beside', ...changed, 'added file /job/file'].sort());
   });
 
   it('does the same on disk', async (context) => {
