@@ -602,13 +602,17 @@ enum tar_event tar_next(struct tar* tar, const u8** at, const u8* end) {
 }
 
 bool tar_finish(struct tar* tar) {
-  if (tar->state == AT_END)
+  bool between = (tar->state == IN_HEADER || tar->state == IN_PADDING) && !tar->seen;
+  // Some writers leave out the two blocks of zeros, and the padding before them (umoci insert), and every reader that
+  // does not refuse it takes what is there for all of it. So an archive that was cut between two members cannot be told
+  // here from a whole one: its digest tells.
+  if (!tar->block_length && (between || tar->state == AFTER_ZEROS || tar->state == AT_END))
     return true;
-  // GNU tar and Go's archive/tar take that for an end, and so a part of an archive for the whole of another one.
-  bool between = tar->state == IN_HEADER && !tar->block_length && !tar->seen;
-  if (between || tar->state == AFTER_ZEROS)
-    bad(tar, "the archive ends without the two blocks of zeros that are its end");
+  if (tar->state == AFTER_ZEROS)
+    bad(tar, "the archive ends within a block");
+  else if (tar->block_length)
+    bad(tar, "the archive ends within a header");
   else
-    bad(tar, tar->state == IN_HEADER ? "the archive ends within a header" : "the archive ends within a member");
+    bad(tar, tar->seen ? "an extended header without a member" : "the archive ends within a member");
   return false;
 }

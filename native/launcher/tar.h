@@ -84,5 +84,5 @@ struct tar {
 void tar_begin(struct tar* tar, u32 extended);
 // Takes from *at up to `end`. After TAR_BAD it must not be called again.
 enum tar_event tar_next(struct tar* tar, const u8** at, const u8* end);
-// At the end of the input: whether the archive is complete; false sets `reason`.
+// At the end of the input: whether that is between two members, or at the end; false sets `reason`.
 bool tar_finish(struct tar* tar);

@@ -31,7 +31,7 @@ rm -rf bundle
 # A layer that adds everything.
 umoci unpack --image layout:one bundle
 root=bundle/rootfs
-mkdir -p $root/srv/many $root/srv/a/b $root/srv/opaque/old $root/srv/gone
+mkdir -p $root/srv/many $root/srv/a/b $root/srv/opaque/old $root/srv/gone $root/srv/inserted/old
 i=0
 while [ $i -lt 10000 ]; do
   echo "content of $i" >"$root/srv/many/file-$i"
@@ -69,9 +69,7 @@ chmod 700 $root/srv/sticky
 umoci repack --image layout:many bundle
 rm -rf bundle
 
-# A directory that a layer makes opaque. `umoci insert --opaque` would do it, but its archive (umoci 0.4.7) has neither padding
-# nor an end: we refuse it, as tar(1) does, although Go's reader takes it. Times are whole seconds in umoci's archives (rounded);
-# here they are exact.
+# A directory that a layer makes opaque. Times are whole seconds in umoci's archives (rounded); here they are exact.
 mkdir -p opaque/srv/many
 touch opaque/srv/many/.wh..wh..opq
 echo only >opaque/srv/many/only
@@ -79,6 +77,12 @@ TZ=UTC touch -d '2001-02-03 04:05:06.789' opaque/srv/many/only opaque/srv/many
 tar -c --format=posix --numeric-owner -C opaque -f opaque.tar srv/many
 umoci raw add-layer --image layout:many opaque.tar
 rm -r opaque opaque.tar
+
+# And one by `umoci insert`, whose archive (umoci 0.4.7) has neither padding nor an end.
+mkdir inserted
+echo inserted >inserted/only
+umoci insert --image layout:many --opaque inserted /srv/inserted
+rm -r inserted
 
 umoci config --image layout:many --config.entrypoint /bin/sh --config.env A=1 --config.workingdir /srv --config.user 1000:2000
 

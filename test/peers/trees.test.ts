@@ -41,7 +41,9 @@ function expectAllKinds(lines: readonly string[]): void {
   expect(line('latin-\xe9-\xff')).not.toBe('');
   expect(line('many/only')).toContain(' 981173106789000000 ');
   expect(line('becomes-directory/file')).not.toBe('');
-  for (const gone of ['many/file-1', 'gone', 'opaque/old', 'a/b/other-name']) expect(line(gone)).toBe('');
+  expect(line('inserted/only')).not.toBe('');
+  for (const gone of ['many/file-1', 'inserted/old', 'gone', 'opaque/old', 'a/b/other-name'])
+    expect(line(gone)).toBe('');
 }
 
 describe.skipIf(lacking)(`trees of images that others unpack too${lacking ? ` (${lacking})` : ''}`, () => {
