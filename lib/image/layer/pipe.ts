@@ -7,6 +7,8 @@ export class PipeWriter {
   readonly #stream: NativeStream;
   #open = true;
   #wake: () => void = () => {};
+  /** Ends the wait for the next chunk. */
+  #stop: () => void = () => {};
 
   constructor(descriptor: Descriptor) {
     const ready = () => this.#wake();
@@ -14,21 +16,16 @@ export class PipeWriter {
   }
 
   /**
-   * Writes all chunks and closes the pipe; stops, without an error, where nobody reads any more, which `over` may tell too.
+   * Writes all chunks and closes the pipe; stops, without an error, where nobody reads any more, and when it is closed.
    * @throws what the source throws
    */
-  async writeAll(
-    source: AsyncIterable<Uint8Array>,
-    over: Promise<unknown>,
-    onProgress?: (bytes: number) => void,
-  ): Promise<void> {
+  async writeAll(source: AsyncIterable<Uint8Array>, onProgress?: (bytes: number) => void): Promise<void> {
     const iterator = source[Symbol.asyncIterator]();
-    const stopped = over.then((): IteratorReturnResult<undefined> => ({ done: true, value: undefined }));
     let total = 0;
     let ended = false;
     try {
       while (this.#open) {
-        const next = await Promise.race([iterator.next(), stopped]);
+        const next = await this.#next(iterator);
         ended = next.done === true && this.#open;
         if (next.done || !(await this.#write(next.value))) return;
         total += next.value.length;
@@ -45,7 +42,16 @@ export class PipeWriter {
     if (!this.#open) return;
     this.#open = false;
     this.#stream.close();
+    this.#stop();
     this.#wake();
+  }
+
+  /** Not Promise.race with one that is told of the end: that would keep every chunk that it has raced with. */
+  #next(iterator: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array, undefined>> {
+    return new Promise((resolve, reject) => {
+      this.#stop = () => resolve({ done: true, value: undefined });
+      iterator.next().then(resolve, reject);
+    });
   }
 
   async #write(chunk: Uint8Array): Promise<boolean> {

@@ -162,12 +162,10 @@ async function feed(
   const answer = readAll(output);
   const ran = agent.run(steps, { descriptors: [archive, report], doing: 'unpacking' });
   for (const descriptor of [archive, report] satisfies Descriptor[]) descriptor.close();
-  const over = ran.then(
-    () => writer.close(),
-    () => writer.close(),
-  );
+  const close = () => writer.close();
+  ran.then(close, close);
   // What the agent says explains more than that it has stopped reading.
-  const written = await writer.writeAll(tar, over, onProgress).then(
+  const written = await writer.writeAll(tar, onProgress).then(
     () => undefined,
     (error: unknown) => ({ error }),
   );
