@@ -20,7 +20,7 @@ import { type CommitOptions, commitContainer } from './commit.js';
 import { type ExportOptions, exportRoot } from './export.js';
 import { copyWritten, type ForkOptions } from './fork.js';
 import { ContainerFileSystem } from './fs.js';
-import { Instance, type InstanceEnd, type ProcessEnvironment } from './instance.js';
+import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
 import { flatten } from './plan/compile.js';
 import type { ProcessIdentity } from './plan/process.js';
@@ -34,12 +34,12 @@ import {
   parseContainerOptions,
   parseExecOptions,
   parseRunOptions,
-  type UserSpec,
 } from './settings.js';
 import { resolveSources } from './sources.js';
 import { inspectStorage, type StorageInspection } from './storage/bound.js';
 import { type ContainerImage, type ImageUse, planImage, takeImage } from './stored-image.js';
-import { maxUserFile, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
+import { readUserFiles } from './user-files.js';
+import { imageUser, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
 import { expectOwnRoot, viewChanges } from './views.js';
 
 /** How a container ended. */
@@ -241,47 +241,29 @@ export class Container extends TypedEvents implements AsyncDisposable {
       const user = numericUser(spec);
       return this.#instance.start(argv, settings, user, environment(user));
     }
-    if (this.#settings.image.kind === 'host') {
+    if (this.#settings.image.kind === 'host' && spec.kind === 'name') {
       const user = namedUser(spec, { passwd, group });
       return this.#instance.start(argv, settings, user, environment(user));
     }
-    return this.#startNamed(argv, settings, spec, environment);
-  }
-
-  /** The user's name must first be looked up in the image's own files. */
-  #startNamed(
-    argv: readonly string[],
-    settings: ExecSettings,
-    spec: Extract<UserSpec, { kind: 'name' }>,
-    environment: (user: ResolvedUser) => ProcessEnvironment,
-  ): ContainerProcess {
+    // It must first be looked up in the image's own files.
     return this.#instance.startLater(argv, settings, async () => {
-      const user = namedUser(spec, await this.#readUserFiles());
+      const user = await this.#findUser(spec);
       return { identity: user as ProcessIdentity, environment: environment(user) };
     });
   }
 
-  #readUserFiles(): Promise<UserFiles> {
-    this.#userFiles ??= Promise.all([this.#readUserFile('/etc/passwd'), this.#readUserFile('/etc/group')]).then(
-      ([passwdText, groupText]) => ({ passwd: passwdText, group: groupText }),
-      (error) => {
-        // Whatever it was, a program may have put it right by the next time.
-        this.#userFiles = undefined;
-        throw error;
-      },
-    );
-    return this.#userFiles;
-  }
-
-  async #readUserFile(path: string): Promise<string> {
-    const facts = await this.fs.lstat(path);
-    if (!facts.isFile() || facts.size > maxUserFile) {
-      throw new TscontainError('ERR_USER_FILE', `${path} of the image is no regular file of at most 1 MiB`, {
-        path,
-        hint: 'give the user as numbers',
-      });
+  /** What a program has changed since the files were read counts where a name was not in them. */
+  async #findUser(spec: Exclude<ContainerSettings['user'], { kind: 'ids' }>): Promise<ResolvedUser> {
+    const look = (files: UserFiles) => (spec.kind === 'image' ? imageUser(spec, files) : namedUser(spec, files));
+    const known = this.#userFiles;
+    this.#userFiles ??= readUserFiles(this.fs);
+    try {
+      return look(await this.#userFiles);
+    } catch (error) {
+      this.#userFiles = undefined;
+      if (known === undefined) throw error;
+      return this.#findUser(spec);
     }
-    return this.fs.readFile(path, { encoding: 'utf8', maxBytes: maxUserFile });
   }
 
   #environment(user: ResolvedUser, settings: ExecSettings): readonly (readonly [string, string])[] {
@@ -289,6 +271,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       ['PATH', defaultPath],
       ['HOME', user.home],
     ]);
+    if (this.#image) env.set('HOSTNAME', this.#instance.blueprint.hostname);
     if (settings.tty) env.set('TERM', 'xterm');
     for (const [name, value] of this.#settings.env) env.set(name, value);
     for (const [name, value] of settings.env) env.set(name, value);
@@ -481,7 +464,7 @@ function gone(): TscontainError {
 }
 
 function makePlan(settings: ContainerSettings, blueprint: Blueprint, argv: readonly string[]): Plan {
-  const identity = settings.user.kind === 'ids' ? numericUser(settings.user) : namedUserOrRoot(settings.user);
+  const identity = settings.user.kind === 'ids' ? numericUser(settings.user) : foundUserOrRoot(settings.user);
   return new Plan({
     launcher: flatten(blueprint.steps.host).map((step) => ({ where: 'launcher', step, ...describeStep(step) })),
     init: flatten(blueprint.steps.container),
@@ -489,10 +472,10 @@ function makePlan(settings: ContainerSettings, blueprint: Blueprint, argv: reado
   });
 }
 
-/** For a plan only: the ids of a name that is known without a running container. */
-function namedUserOrRoot(spec: Extract<UserSpec, { kind: 'name' }>): ResolvedUser {
+/** For a plan only: what is known without the files of a container that runs. */
+function foundUserOrRoot(spec: Exclude<ContainerSettings['user'], { kind: 'ids' }>): ResolvedUser {
   try {
-    return namedUser(spec, { passwd, group });
+    return spec.kind === 'image' ? imageUser(spec, { passwd: '', group: '' }) : namedUser(spec, { passwd, group });
   } catch {
     return numericUser({ kind: 'ids', uid: 0, gid: 0 });
   }

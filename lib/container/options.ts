@@ -22,7 +22,8 @@ export type Argv = readonly [string, ...string[]];
  * (where no program is given: `exec()`, `run(undefined, …)`; one that is given runs as it is, without the entrypoint), and
  * `StopSignal` (for `stop()`). `ExposedPorts` are shown by `inspect()` only. Its `Volumes` are ordinary directories, made if
  * missing: they end with the container. A `WorkingDir` or volume that passes through a link is refused. Labels change nothing.
- * A user that is a number has that number as its group, and is never looked up.
+ * `User` is looked up in the image's accounts, for its groups and its home; a number that is not there has group 0, and where
+ * there is no `User` it is 0. `HOSTNAME` is set.
  */
 export type ImageOption =
   /** The host's own programs (`/usr` and what belongs to it, read-only) around a fresh, minimal system. The default. */
@@ -176,8 +177,8 @@ export interface ContainerOptions extends ProcessAttributes {
   readonly hostname?: string;
   /**
    * Who runs: a name of the container's own `/etc/passwd`, or ids, as `'name'`, `'name:group'`, `1000`, `'1000'`,
-   * `'1000:100'`. Numbers are never looked up; without a group the group is the same number. Default: the image's, or
-   * root (0), which is an unprivileged id of the host.
+   * `'1000:100'`. Numbers are never looked up, unlike those of an image; without a group the group is the same number.
+   * Default: the image's, or root (0), which is an unprivileged id of the host.
    */
   readonly user?: string | number;
   /** Absolute working directory. Default: the image's, or `/`. Not below `/proc`. */

@@ -27,20 +27,20 @@ import { readCapabilities, relaxedCapabilities } from './settings/privileges.js'
 import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
 import { type EnvPairs, readEnv } from './settings/strings.js';
-import { readUser, rootUser, type UserSpec } from './settings/user.js';
+import { type ImageUser, readUser, rootUser, type UserSpec } from './settings/user.js';
 
 export type { OutputSettings, StdinSettings } from './settings/exec.js';
 export type { LayersSettings, StoredImageSettings } from './settings/image.js';
 export type { BindSettings, OverlaySettings } from './settings/mounts.js';
 export { parseArgv } from './settings/strings.js';
-export type { ExecSettings, LimitSettings, MountSettings, StorageSettings, UserSpec };
+export type { ExecSettings, ImageUser, LimitSettings, MountSettings, StorageSettings, UserSpec };
 
 /** Checked, frozen options of a container. */
 export interface ContainerSettings {
   readonly name?: string;
   readonly image: ImageSettings;
   readonly hostname?: string;
-  readonly user: UserSpec;
+  readonly user: UserSpec | ImageUser;
   readonly cwd: string;
   readonly env: EnvPairs;
   /** In the order they are made. */

@@ -11,7 +11,7 @@ import { hostPlatform } from '../image/platform.js';
 import { layerName } from '../image/store/layers.js';
 import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
 import { parseArgv, readEnv } from './settings/strings.js';
-import { readUser } from './settings/user.js';
+import { readImageUser } from './settings/user.js';
 import type { ContainerSettings, StoredImageSettings } from './settings.js';
 import { signalNumber } from './signals.js';
 
@@ -141,7 +141,7 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
           directories: volumes.map(readVolume),
         }),
         env: [...new Map([...readEnv(env, 'Env'), ...settings.env])],
-        ...(user !== undefined && !decided.user && { user: readUser(user, 'User') }),
+        ...(!decided.user && { user: readImageUser(user, 'User') }),
         ...(workingDir !== undefined && !decided.cwd && { cwd: readWorkingDirectory(workingDir, 'WorkingDir') }),
       }),
       argv: program.length === 0 ? [] : parseArgv(program),

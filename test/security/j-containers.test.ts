@@ -4,9 +4,10 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Container, Image, ImageStore } from '../../lib/index.js';
 import { LayoutWriter, named, TemporaryDirectory } from '../support/layout.js';
+import { needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 import { systemLayer } from '../support/system.js';
-import { symlink, tar } from '../support/tar.js';
+import { directory, file, symlink, type TarMember, tar } from '../support/tar.js';
 
 checkResidue();
 
@@ -29,9 +30,10 @@ afterEach(async () => {
 });
 
 /** An image of the system, with a link `/out` that is the sentinel's path. */
-async function make(config: object): Promise<Image> {
+async function make(config: object, ...members: TarMember[]): Promise<Image> {
   const name = `made:${count++}`;
-  layout.image({ layers: [systemLayer(), tar(symlink('out', sentinel))], config, annotations: named(name) });
+  const layers = [systemLayer(), tar(symlink('out', sentinel), ...members)];
+  layout.image({ layers, config, annotations: named(name) });
   return Image.open(layout.path, name, { store, platform: 'linux/amd64' });
 }
 
@@ -83,6 +85,34 @@ describe('containers of images of others', () => {
     }
     const image = await make({ User: '0:0' });
     expect((await Container.run(['id', '-u'], { image })).stdout).toBe('0\n');
+  });
+
+  it('E3: accounts of an image decide no id, hold nothing up, and are not looked for outside', async (context) => {
+    needsRoot(context);
+    const who = ['sh', '-c', 'echo $(id -u):$(id -g):$HOME'] as const;
+    writeFileSync(`${sentinel}/passwd`, 'host:x:44:44::/:\n');
+    const lines = (count: number) => Array.from({ length: count }, (_, id) => `g${id}:x:${id}:x`).join('\n');
+    const hostile: Record<string, TarMember> = {
+      'a FIFO': { name: 'etc/passwd', type: '6' },
+      'a directory': directory('etc/passwd/'),
+      'a link to itself': symlink('etc/passwd', 'passwd'),
+      'too large': file('etc/passwd', '#'.repeat(2 ** 20 + 1)),
+    };
+    for (const [what, member] of Object.entries(hostile)) {
+      const image = await make({ User: '7' }, member);
+      await expect(Container.run(who, { image }), what).rejects.toMatchObject({ code: 'ERR_USER_FILE' });
+      // A number of the caller's own needs none of it.
+      expect((await Container.run(who, { image, user: 7 })).stdout, what).toBe('7:7:/\n');
+    }
+    const outside = await make({ User: 'host' }, symlink('etc/passwd', `${sentinel}/passwd`));
+    await expect(Container.run(who, { image: outside })).rejects.toMatchObject({ code: 'ERR_CONFIG' });
+    const passwd = '77:x:0:0::/:\nx:x:77:5::/a\0EVIL=1:\n';
+    const image = await make({ User: '77' }, file('etc/passwd', passwd), file('etc/group', lines(50_000)));
+    expect((await Container.run(who, { image })).stdout).toBe('77:5:/\n');
+    expect((await Container.run(['cat', '/proc/self/environ'], { image })).stdout).not.toContain('EVIL');
+    // The same file where nothing is wrong with it.
+    const good = await make({ User: 'host' }, file('etc/passwd', readFileSync(`${sentinel}/passwd`)));
+    expect((await Container.run(who, { image: good })).stdout).toBe('44:44:/\n');
   });
 
   it('J8: labels of an image change nothing of a container', async () => {

@@ -11,6 +11,16 @@ export type UserSpec =
   /** Looked up in the container's own passwd and group files. */
   | { readonly kind: 'name'; readonly user: string; readonly group?: string | number };
 
+/**
+ * Who an image says its programs run as. Unlike a caller's number, an image's is looked up, as Docker does: for its groups and
+ * its home, never for another id.
+ */
+export interface ImageUser {
+  readonly kind: 'image';
+  readonly user: string | number;
+  readonly group?: string | number;
+}
+
 /** A container has 65,536 ids of its own. */
 const largestId = 65_535;
 /** (uid_t) -1 means "no id". */
@@ -38,6 +48,18 @@ export function readUser(value: unknown, option: string, largest = largestId): U
   }
   return Object.freeze({ kind: 'ids', uid: user, gid: group ?? user });
 }
+
+/** `User` of an image's configuration; root where it has none. */
+export function readImageUser(value: string | undefined, option: string): ImageUser {
+  if (value === undefined) return imageRoot;
+  const [name = '', group, more] = value.split(':', 3);
+  const user = readPart(name, option, value, largestId);
+  if (more !== undefined) throw new OptionError(option, expected(largestId), value);
+  if (group === undefined) return Object.freeze({ kind: 'image', user });
+  return Object.freeze({ kind: 'image', user, group: readPart(group, option, value, largestId) });
+}
+
+const imageRoot: ImageUser = Object.freeze({ kind: 'image', user: 0 });
 
 /** One side of the colon: an id, or a name. */
 function readPart(part: string, option: string, value: unknown, largest: number): string | number {

@@ -106,7 +106,7 @@ describe('a container of an image', () => {
     expect(await who('12:13')).toBe('12:13:/');
     expect(await who('')).toBe('0:0:/root');
     expect(await who('worker', { user: 0 })).toBe('0:0:/root');
-    await expect(who('nobody-there')).rejects.toThrow(OptionError);
+    await expect(who('nobody-there')).rejects.toThrow(code('ERR_CONFIG'));
   });
 
   it('has directories for its volumes, and tells of its ports', async () => {
