@@ -18,7 +18,7 @@ import { type Blueprint, describeProcess, makeBlueprint } from './blueprint.js';
 import { containerChanges } from './changes.js';
 import { type CommitOptions, commitContainer } from './commit.js';
 import { type ExportOptions, exportRoot } from './export.js';
-import { copyWritten, type ForkOptions } from './fork.js';
+import { copyWritten, type ForkOptions, parseForkOptions } from './fork.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
@@ -353,31 +353,36 @@ export class Container extends TypedEvents implements AsyncDisposable {
 
   /**
    * Another container with the same options and the same files: what was written here is copied, while everything here stops,
-   * and then this one goes on. Processes are not.
-   * @throws UnsupportedError for `image: 'host'`, storage on disk, an ordinary user, a kernel before 6.15, or where no cgroup v2 can
-   * pause it; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
+   * and then this one goes on, whatever comes of it. Processes are not copied.
+   * @throws OptionError; UnsupportedError for `image: 'host'`, or where no cgroup v2 can pause it; TscontainError with the path
+   *   where copying failed, `ERR_CONTAINER_GONE`, `ERR_PAUSED`
    */
   async fork(options: ForkOptions = {}): Promise<Container> {
+    const parsed = parseForkOptions(options);
     const settings = this.#settings;
+    expectOwnRoot(settings, 'be forked');
     const facts = await resolveSources(settings);
-    const forked = { instance: this.#instance, settings, pause: () => this.pause(), resume: () => this.resume() };
-    return await copyWritten(forked, options, async (copied) => {
-      const use = await this.#image?.again();
-      let container: Container;
-      try {
-        container = new Container(settings, makeBlueprint(settings, { ...facts, copied }), false, use);
-      } catch (error) {
-        use?.release();
-        throw error;
-      }
-      try {
-        await container.#instance.ready;
-        return container;
-      } catch (error) {
-        await container.kill();
-        throw error;
-      }
-    });
+    const use = await this.#image?.again();
+    let fork: Container;
+    try {
+      fork = new Container(settings, makeBlueprint(settings, { ...facts, filled: true }), false, use);
+    } catch (error) {
+      use?.release();
+      throw error;
+    }
+    const source = {
+      instance: this.#instance,
+      settings,
+      pause: () => this.pause(),
+      resume: () => this.resume(),
+    };
+    try {
+      await Promise.all([copyWritten(source, fork.#instance, parsed), fork.#instance.ready]);
+      return fork;
+    } catch (error) {
+      await fork.kill();
+      throw error;
+    }
   }
 
   /** The steps that made it, and that start `argv` in it. */

@@ -1,9 +1,20 @@
-/** A container with the files of another one. */
+/**
+ * A container with the files of another one. The new one is made as any other, up to where its root is put together: there
+ * its init lends the directory that is going to be written to, still empty. An agent copies into it what the other container
+ * has written, and only that happens while the other one stands still.
+ *
+ * The agent's user namespace has the ids of both containers and no others. So it reads and writes with what their roots may,
+ * and nothing more; nothing of either can reach it.
+ */
 
-import { TscontainError, UnsupportedError } from '../errors.js';
+import { copyTreeStep } from '../image/layer/copy.js';
+import { Agent } from '../launcher/agent.js';
+import type { Descriptor } from '../launcher/native.js';
+import { IdMap } from '../primitives/id-map.js';
+import type { Instance } from './instance.js';
 import { type Pausable, whilePaused } from './paused.js';
 import { defineSchema, readBoolean, readObject } from './settings/schema.js';
-import { expectOwnRoot, viewUpper } from './views.js';
+import { viewUpper } from './views.js';
 
 /** How a container is forked. */
 export interface ForkOptions {
@@ -13,41 +24,51 @@ export interface ForkOptions {
 
 const schema = defineSchema(['pause']);
 
-/**
- * @param make a container whose upper directory begins with a copy of the one behind this path, which leads there until it
- * settles
- */
-export async function copyWritten<Value>(
-  container: Pausable,
-  options: ForkOptions,
-  make: (path: string) => Promise<Value>,
-): Promise<Value> {
-  const pause = readBoolean(readObject(options, '', schema).pause, 'pause', true);
-  const { settings, instance } = container;
-  expectOwnRoot(settings, 'be forked');
-  if (settings.storage.upper !== 'tmpfs') {
-    throw new UnsupportedError(
-      "a container whose storage is on disk cannot be forked: its files have the host's ids there",
-      {
-        hint: "use storage: { upper: 'tmpfs' }",
-      },
-    );
-  }
-  // Init of an ordinary user opens what it is given itself, and may not look into a process outside of its user namespace.
-  if (instance.blueprint.ids === 'single') {
-    throw new UnsupportedError('fork() takes root: an ordinary user has no way to hand a mount to a new container');
-  }
-  const upper = await viewUpper(instance).catch((error: unknown) => {
-    if (!(error instanceof TscontainError && error.errno === 'EINVAL')) throw error;
-    throw new UnsupportedError('this kernel cannot copy a mount that is nowhere attached: fork() takes Linux 6.15', {
-      cause: error,
-    });
-  });
+/** @throws OptionError */
+export function parseForkOptions(options: ForkOptions): Required<ForkOptions> {
+  return { pause: readBoolean(readObject(options, '', schema).pause, 'pause', true) };
+}
+
+/** Ids of a container that has a range. */
+const rangeSize = 65536;
+
+/** Fills what the init of `copy` lends with what `source` has written. */
+export async function copyWritten(source: Pausable, copy: Instance, { pause }: Required<ForkOptions>): Promise<void> {
+  const written = viewUpper(source.instance);
+  const starting = copy.created.then(() => startCopier(source.instance, copy));
   try {
-    // The launcher, or the new init before it has a root of its own, opens what this process has open.
-    const work = () => make(`/proc/${process.pid}/fd/${upper.number}`);
-    return await (pause ? whilePaused(container, work) : work());
+    // Asked of the source before it stands still; and the launcher has been asked for the copier, before it stops it.
+    await Promise.all([written, copy.created]);
+    const fill = async () => {
+      const [agent, from, to] = await Promise.all([starting, written, copy.lent]);
+      await agent.run([copyTreeStep(['0'], '1', { keepMarks: true, shift: shiftOf(copy) })], {
+        descriptors: [from, to],
+        doing: 'copying what the container has written',
+      });
+      copy.giveBack();
+    };
+    await (pause ? whilePaused(source, fill) : fill());
   } finally {
-    upper.close();
+    await Promise.all([letGo(written), letGo(copy.lent), starting.then((agent) => agent.close()).catch(() => {})]);
   }
+}
+
+function startCopier({ firstId: source = 0 }: Instance, copy: Instance): Promise<Agent> {
+  const { firstId: target = 0 } = copy;
+  if (shiftOf(copy) === 0) return Agent.start({ create: ['user'], ids: 'single' });
+  const map = IdMap.of(
+    { inside: 0, outside: target, count: rangeSize },
+    { inside: rangeSize, outside: source, count: rangeSize },
+  );
+  return Agent.start({ create: ['user'], ids: { uid: map, gid: map } });
+}
+
+/** Containers of an ordinary user have the same one id. */
+function shiftOf({ blueprint }: Instance): number {
+  return blueprint.ids === 'range' ? rangeSize : 0;
+}
+
+async function letGo(taken: Promise<Descriptor>): Promise<void> {
+  const descriptor = await taken.catch(() => undefined);
+  if (descriptor?.open) descriptor.close();
 }

@@ -72,6 +72,10 @@ export class Instance {
   readonly blueprint: Blueprint;
   /** Settles when init has run the plan; rejects with the step that failed. */
   readonly ready: Promise<void>;
+  /** Settles when the launcher has made its namespaces: {@link firstId} is known then. */
+  readonly created: Promise<void>;
+  /** What init lends in the middle of its plan, where it does: see {@link giveBack}. The descriptor is the taker's. */
+  readonly lent: Promise<Descriptor>;
   /** Settles when everything of the container is dead. */
   readonly gone: Promise<InstanceEnd>;
   /** Facts that the launcher reports. */
@@ -102,7 +106,9 @@ export class Instance {
   #awaited = false;
   #idle = false;
   #setReady: () => void = () => {};
-  #setFailed: (error: unknown) => void = () => {};
+  #setCreated: () => void = () => {};
+  #setLent: (descriptor: Descriptor) => void = () => {};
+  readonly #unsettled: ((error: unknown) => void)[] = [];
   #setGone: (end: InstanceEnd) => void = () => {};
 
   /** @param single the container ends with the first process started in it */
@@ -110,11 +116,15 @@ export class Instance {
     this.blueprint = blueprint;
     this.#events = events;
     this.#single = single;
-    this.ready = new Promise((resolve, reject) => {
+    this.ready = this.#outcome((resolve) => {
       this.#setReady = resolve;
-      this.#setFailed = reject;
     });
-    this.ready.catch(() => {});
+    this.created = this.#outcome((resolve) => {
+      this.#setCreated = resolve;
+    });
+    this.lent = this.#outcome((resolve) => {
+      this.#setLent = resolve;
+    });
     this.gone = new Promise((resolve) => {
       this.#setGone = resolve;
     });
@@ -124,6 +134,7 @@ export class Instance {
       failed: (failure) => {
         this.#failure ??= stepError(flatten(blueprint.steps.container), failure, 'making the container');
       },
+      lent: (descriptor) => this.#setLent(descriptor),
       ended: () => {},
     });
     const slots = new SlotNumbers();
@@ -145,6 +156,7 @@ export class Instance {
           this.pid = facts.pid;
           this.firstId = facts.firstId;
           this.cgroup = facts.cgroup;
+          this.#setCreated();
         },
         failed: (failure) => {
           this.#failure ??= creationError(failure, flatten(blueprint.steps.host), writes, this.#layout);
@@ -164,6 +176,21 @@ export class Instance {
     this.#groups = new ExecGroups(this.#launcher, this.#number);
   }
 
+  /** A promise that is rejected when the container ends before. */
+  #outcome<Value>(settle: (resolve: (value: Value) => void) => void): Promise<Value> {
+    const promise = new Promise<Value>((resolve, reject) => {
+      settle(resolve);
+      this.#unsettled.push(reject);
+    });
+    promise.catch(() => {});
+    return promise;
+  }
+
+  /** What was lent is not used any more; init goes on. */
+  giveBack(): void {
+    this.#init.giveBack();
+  }
+
   #onReady(): void {
     if (this.#isReady) return;
     this.#isReady = true;
@@ -178,7 +205,8 @@ export class Instance {
     this.#init.close();
     if (this.#idle) this.#launcher.idle(false);
     const error = this.#failure ?? (end.launcherDied ? launcherDied() : undefined);
-    if (!this.#isReady) this.#setFailed(error ?? this.#endedEarly());
+    const early = error ?? this.#endedEarly();
+    for (const reject of this.#unsettled) reject(early);
     this.#setGone(end);
     this.#endProcesses(end, error);
     this.#groups.close();

@@ -20,8 +20,8 @@ export interface SourceFacts {
   readonly limits: Limits;
   /** The directory that is the container's root, where a driver has made one for it. */
   readonly root?: DirectoryRoot;
-  /** A descriptor of this process, by its path: what the container's upper directory begins with. */
-  readonly copied?: string;
+  /** Whether what is written begins with a copy, which is made in the middle of the plan: `fork()`. */
+  readonly filled?: boolean;
 }
 
 const noKinds: ReadonlyMap<number, 'directory' | 'file'> = new Map();

@@ -53,13 +53,9 @@ export async function viewChanges(instance: Instance): Promise<ChangedView> {
   return { root, user, layers, close: () => closeAll([root, user, upper, below]) };
 }
 
-/** What has been written, as a mount of its own that no one has used yet. */
+/** The directory of what has been written. */
 export async function viewUpper(instance: Instance): Promise<Descriptor> {
-  const [upper] = await take(
-    instance,
-    ['written'],
-    [{ kind: 'openTree', to: 'written', from: 'upper', path: '', recursive: false }],
-  );
+  const [upper] = await take(instance, ['upper'], []);
   if (!upper) throw new Error('init has handed out too little');
   return upper;
 }

@@ -34,6 +34,8 @@ export interface ProcessListener {
 export interface InitListener {
   ready(): void;
   failed(failure: StepFailure): void;
+  /** The plan stands still until {@link Init.giveBack}. The descriptor is the listener's. */
+  lent?(descriptor: Descriptor): void;
   /** The socket is closed: init has ended. */
   ended(): void;
 }
@@ -117,6 +119,11 @@ export class Init {
     return number;
   }
 
+  /** What was lent is not used any more: the plan goes on. */
+  giveBack(): void {
+    if (!this.#ended) this.#channel.send(encodeRecord(message.RETURN, []), []);
+  }
+
   signal(number: number, signal: number): void {
     if (!this.#ended) this.#channel.send(encodeRecord(message.SIGNAL, [number, signal]), []);
   }
@@ -186,6 +193,9 @@ export class Init {
       case message.FAILED:
         this.#listener.failed(stepFailure(record));
         return;
+      case message.LENT:
+        this.#lent(descriptors);
+        return;
       case message.STARTED:
         this.#processes.get(first)?.started({ pid: record.ints[1] ?? 0, terminal: descriptors[0] });
         return;
@@ -228,6 +238,11 @@ export class Init {
       return;
     }
     listener({ failure: errno === 0 ? undefined : stepFailure(record), descriptors });
+  }
+
+  #lent([descriptor]: readonly Descriptor[]): void {
+    if (descriptor && this.#listener.lent) this.#listener.lent(descriptor);
+    else descriptor?.close();
   }
 
   #forget(number: number): ProcessListener | undefined {

@@ -19,6 +19,7 @@ export const message = {
   SIGNAL: 51,
   FILE: 52,
   RUN: 53,
+  RETURN: 54,
   READY: 60,
   FAILED: 61,
   STARTED: 62,
@@ -26,6 +27,7 @@ export const message = {
   EXITED: 64,
   FILE_REPLY: 65,
   RAN: 66,
+  LENT: 67,
   LISTENER: 70,
 } as const;
 

@@ -61,6 +61,8 @@ export function describeStep(step: Step): StepDescription {
       const sources = step.sources.map((source) => `"${source}"`).join(' over ');
       return page('copy_file_range', `copy ${sources} to "${step.target}"`);
     }
+    case 'lend':
+      return page('sendmsg', `lend "${step.slot}", and wait until it is filled`);
     case 'unpack':
       return page('openat2', `unpack the ${step.mode} from "${step.archive}" into "${step.directory}"`);
     case 'pivotRoot':

@@ -21,6 +21,7 @@ export const stepOp = {
   discard: 83,
   pack: 120,
   copyTree: 121,
+  lend: 122,
   pivotRoot: 7,
   mask: 8,
   makeDirectory: 10,
@@ -215,8 +216,10 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       const flags = (step.keepMarks ? 1 : 0) | (step.devices ? 2 : 0);
       const report = step.report === undefined ? none : slots.of(step.report);
       const sources = Buffer.from(Uint32Array.from(step.sources, (source) => slots.of(source)).buffer);
-      return writer.put(op, [slots.of(step.target), flags, report], [sources]);
+      return writer.put(op, [slots.of(step.target), flags, report, step.shift ?? 0], [sources]);
     }
+    case 'lend':
+      return writer.put(op, [slots.of(step.slot)]);
     case 'pivotRoot':
       return writer.put(op, [slots.of(step.to)]);
     case 'mask': {

@@ -100,7 +100,11 @@ export type Step =
       readonly devices: boolean;
       /** A pipe for what is counted. */
       readonly report?: Slot;
+      /** What the ids of the source are more than those that the copy gets, as the process sees them. */
+      readonly shift?: number;
     }
+  /** Node gets the descriptor, and the plan stands still until it is done with it. */
+  | { readonly kind: 'lend'; readonly slot: Slot }
   | { readonly kind: 'pivotRoot'; readonly to: Slot }
   /** Hide a path, or make it read-only, if it is there. */
   | {

@@ -89,7 +89,7 @@ static void receive_plan(long joined) {
       message.nfds = 0;
     }
     if (start) {
-      container = message.fds[0];
+      container = context.node = message.fds[0];
       message.nfds = 0;
     }
     if ((start || prepare) && rc >= 0) {
@@ -283,6 +283,27 @@ static void reap(void) {
           exec_high--;
         break;
       }
+}
+
+// ---- lending
+// ---------------------------------------------------------------------------------------------------------
+
+// ints: slot. In the middle of the plan: Node gets the descriptor, and the plan stands still until Node is done with
+// it.
+long step_lend(struct plan_context* plan, const struct record* step) {
+  int fd = slot_fd(plan, step->ints[0]);
+  if (fd < 0 || plan->node < 0)
+    return -EBADF;
+  long rc = send_record(plan->node, MSG_LENT, 0, 0, 0, 0, &fd, 1);
+  if (rc < 0)
+    return rc;
+  static _Alignas(8) char answer[4096]; // the plan is still in message_buffer
+  struct message message;
+  if (receive_message(plan->node, answer, sizeof answer, 0, &message) <= 0)
+    exit_now(0); // Node has let go of the container
+  bool returned = message.record.op == MSG_RETURN;
+  release_message(&message);
+  return returned ? 0 : -EBADMSG;
 }
 
 // ---- the loop

@@ -39,6 +39,7 @@ enum message_op {
   MSG_FILE = 52,   // ints: request, operation, a, b, c; blobs: path, second path
   // ints: request, slots whose descriptors to hand out…; blobs: steps; fds: those of slots 0…
   MSG_RUN = 53,
+  MSG_RETURN = 54, // what was lent is given back: the plan goes on
 
   // init to Node
   MSG_READY = 60,
@@ -48,6 +49,7 @@ enum message_op {
   MSG_EXITED = 64,      // ints: exec, wait status, user µs, system µs, maxrss KiB, in blocks, out blocks
   MSG_FILE_REPLY = 65,  // ints: request, errno, more, values…; blobs: data
   MSG_RAN = 66,         // ints: request, step, errno, detail; blobs: text; fds: those asked for
+  MSG_LENT = 67,        // fd: a slot's, which Node may use until it sends MSG_RETURN
 
   // a starting program to Node, on a socket of its own
   MSG_LISTENER = 70, // fd: the listener of its seccomp filter
@@ -143,6 +145,7 @@ enum step_op {
   STEP_LABEL_ON_EXEC = 94,
   STEP_PACK = 120,
   STEP_COPY_TREE = 121,
+  STEP_LEND = 122,
   STEP_UNPACK = 130,
   STEP_SPARSE_FILE = 110,
   STEP_LOOP_DEVICE = 111,

@@ -63,7 +63,8 @@ static const struct step_kind kinds[] = {
     [STEP_SET_DOMAIN_NAME] = {step_set_domain_name, 0, 1},
     [STEP_TIME_OFFSETS] = {step_time_offsets, 5, 0},
     [STEP_PACK] = {step_pack, 5, 1},
-    [STEP_COPY_TREE] = {step_copy_tree, 3, 1},
+    [STEP_COPY_TREE] = {step_copy_tree, 4, 1},
+    [STEP_LEND] = {step_lend, 1, 0},
     [STEP_UNPACK] = {step_unpack, 8, 1},
     [STEP_JOIN_CGROUP] = {step_join_cgroup, 1, 0},
     [STEP_SPARSE_FILE] = {step_sparse_file, 2, 1},
@@ -85,6 +86,7 @@ void reset_context(struct plan_context* context, struct failure* failure) {
   context->state_dir = -1;
   context->bounded = -1;
   context->home = -1;
+  context->node = -1;
 }
 
 int slot_fd(const struct plan_context* context, u64 slot) {

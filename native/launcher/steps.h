@@ -32,6 +32,7 @@ struct plan_context {
   int state_dir;
   u64 owner;   // the host id of the container's root
   int bounded; // the root of a file system that was made for the container, host steps only
+  int node;    // the container's socket, init only
   int home;    // where else than in state_dir the directory of that name is, host steps only
 };
 
@@ -51,7 +52,7 @@ step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mou
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_layer_directories;
 step_function step_subvolume, step_subvolume_limit, step_remove_tree, step_root_directory, step_reclaim;
-step_function step_pack, step_copy_tree;
+step_function step_pack, step_copy_tree, step_lend;
 step_function step_unpack;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
 step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;

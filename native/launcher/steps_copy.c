@@ -1,4 +1,5 @@
 // The step that copies layers into a directory: one as it is, or several merged as an overlay would show them.
+#include "copy_ids.h"
 #include "steps.h"
 #include "tree.h"
 
@@ -10,7 +11,7 @@ enum { ENTRIES, BYTES, SHARED, DEVICES, GONE, COUNTS };
 enum { REPORT_EVERY = 1024 };
 
 struct copy {
-  u64 flags;
+  u64 flags, shift; // shift: what ids of the source are more than those of the target
   int root, report;
   bool no_clone, no_range; // what these file systems cannot do is not tried again
   char *buffer, *list, *value;
@@ -53,7 +54,9 @@ static long copy_attributes(struct copy* copy, int from, int to) {
     long size = sys(fgetxattr, from, name, copy->value, TREE_VALUE);
     if (size == -ENODATA)
       continue;
-    long rc = size < 0 ? size : sys(fsetxattr, to, name, copy->value, size, 0);
+    long rc = size < 0 ? size : shift_attribute(copy->shift, name, copy->value, size);
+    if (rc >= 0)
+      rc = sys(fsetxattr, to, name, copy->value, size, 0);
     if (rc < 0)
       return rc;
   }
@@ -64,10 +67,20 @@ struct time {
   i64 seconds, nanoseconds;
 };
 
+static long shifted_ids(const struct copy* copy, const struct facts* facts, u32 ids[2]) {
+  ids[0] = facts->uid;
+  ids[1] = facts->gid;
+  long rc = shift_id(copy->shift, &ids[0]);
+  return rc < 0 ? rc : shift_id(copy->shift, &ids[1]);
+}
+
 // The owner first, since changing it takes set-user-ID bits and capabilities away; the time last.
 static long finish(struct copy* copy, int from, int to, const struct facts* facts) {
   struct time times[2] = {{facts->seconds, facts->nanoseconds}, {facts->seconds, facts->nanoseconds}};
-  long rc = sys(fchown, to, facts->uid, facts->gid);
+  u32 ids[2];
+  long rc = shifted_ids(copy, facts, ids);
+  if (rc >= 0)
+    rc = sys(fchown, to, ids[0], ids[1]);
   if (rc >= 0)
     rc = copy_attributes(copy, from, to);
   if (rc >= 0)
@@ -76,9 +89,12 @@ static long finish(struct copy* copy, int from, int to, const struct facts* fact
 }
 
 // For what is never opened: links, FIFOs, sockets, devices.
-static long finish_by_name(int dir, const char* name, const struct facts* facts) {
+static long finish_by_name(struct copy* copy, int dir, const char* name, const struct facts* facts) {
   struct time times[2] = {{facts->seconds, facts->nanoseconds}, {facts->seconds, facts->nanoseconds}};
-  long rc = sys(fchownat, dir, name, facts->uid, facts->gid, AT_SYMLINK_NOFOLLOW);
+  u32 ids[2];
+  long rc = shifted_ids(copy, facts, ids);
+  if (rc >= 0)
+    rc = sys(fchownat, dir, name, ids[0], ids[1], AT_SYMLINK_NOFOLLOW);
   if (rc >= 0 && type_of(facts) != 0120000)
     rc = sys(fchmodat, dir, name, facts->mode & 07777); // our own node, new, in a directory of ours
   return rc < 0 ? rc : sys(utimensat, dir, name, times, AT_SYMLINK_NOFOLLOW);
@@ -176,14 +192,14 @@ static long copy_regular(struct copy* copy, int dir, const char* name, struct fa
   return rc;
 }
 
-static long copy_symlink(int dir, const char* name, const struct facts* facts, int target) {
+static long copy_symlink(struct copy* copy, int dir, const char* name, const struct facts* facts, int target) {
   static char text[4097];
   long n = sys(readlinkat, dir, name, text, sizeof text - 1);
   if (n < 0)
     return n == -EINVAL ? -ESTALE : n;
   text[n] = 0;
   long rc = sys(symlinkat, text, target, name);
-  return rc < 0 ? rc : finish_by_name(target, name, facts);
+  return rc < 0 ? rc : finish_by_name(copy, target, name, facts);
 }
 
 static long copy_special(struct copy* copy, const char* name, const struct facts* facts, int target) {
@@ -195,7 +211,7 @@ static long copy_special(struct copy* copy, const char* name, const struct facts
   u32 major = facts->rdev_major, minor = facts->rdev_minor;
   u32 number = (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12; // MKDEV as mknod(2) takes it
   long rc = sys(mknodat, target, name, facts->mode & (S_IFMT | 07777), number);
-  return rc < 0 ? rc : finish_by_name(target, name, facts);
+  return rc < 0 ? rc : finish_by_name(copy, target, name, facts);
 }
 
 static long copy_file(struct copy* copy, int dir, const char* name, struct facts* facts, int target) {
@@ -213,7 +229,7 @@ static long copy_file(struct copy* copy, int dir, const char* name, struct facts
   if (type_of(facts) == S_IFREG)
     return copy_regular(copy, dir, name, facts, target);
   if (type_of(facts) == 0120000)
-    return copy_symlink(dir, name, facts, target);
+    return copy_symlink(copy, dir, name, facts, target);
   return copy_special(copy, name, facts, target);
 }
 
@@ -429,8 +445,8 @@ static long with_memory(struct copy* copy, struct plan_context* context, const s
   return rc;
 }
 
-// ints: slot of the target, flags, slot of a pipe for what is counted or all ones; blobs: slots of the layers, topmost
-// first (u32 each)
+// ints: slot of the target, flags, slot of a pipe for what is counted or all ones, what ids of the source are more than
+// the target's; blobs: slots of the layers, topmost first (u32 each)
 long step_copy_tree(struct plan_context* context, const struct record* step) {
   int target = slot_fd(context, step->ints[0]);
   int report = step->ints[2] == ~(u64)0 ? -1 : slot_fd(context, step->ints[2]);
@@ -440,7 +456,7 @@ long step_copy_tree(struct plan_context* context, const struct record* step) {
     return -EBADF;
   if (count == 0 || count > MOST_LAYERS || (step->ints[1] & COPY_MARKS && count > 1))
     return -EINVAL;
-  struct copy copy = {.flags = step->ints[1], .root = target, .report = report};
+  struct copy copy = {.flags = step->ints[1], .shift = step->ints[3], .root = target, .report = report};
   path_leave(&path, 0);
   // Every level of the tree is open in each of its layers.
   struct {

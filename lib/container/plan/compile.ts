@@ -52,7 +52,7 @@ export const namespaces =
 
 export function compileContainer(input: PlanInput): ContainerSteps {
   const { settings, ids, hostname } = input;
-  const base = root(settings, ids, input.facts.root, input.facts.copied);
+  const base = root(settings, ids, input.facts.root, input.facts.filled);
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
   const mountTrees = mounts.map((mount) => mount.hostTrees);
   const range = ids === 'range';

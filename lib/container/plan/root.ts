@@ -1,7 +1,6 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
-import { copyTreeStep } from '../../image/layer/copy.js';
-import { mountAttribute, openFlag, propagationPrivate, type Step } from '../../plan/step.js';
+import { propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ImageSettings } from '../settings/image.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
@@ -20,12 +19,11 @@ export interface RootSteps {
 
 /**
  * @param own a directory that is the container's root as it is, where there is one
- * @param copied path of a detached mount: the upper directory of the container that this one is forked from
+ * @param filled what is written begins with what is put there in the middle of the plan (`lend`)
  */
-export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, copied?: string): RootSteps {
+export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, filled = false): RootSteps {
   if (own) return ownRoot(own);
-  if (settings.image.kind !== 'host')
-    return overlayRoot(lowerOf(settings.image, ids), settings, copied === undefined ? none : copyOf(copied));
+  if (settings.image.kind !== 'host') return overlayRoot(lowerOf(settings.image, ids), settings, filled);
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
 }
@@ -125,38 +123,11 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
   };
 }
 
-/** What the upper directory begins with: that of another container. */
-interface Beginning {
-  readonly tree: readonly Step[];
-  readonly steps: readonly Step[];
-}
-
-const none: Beginning = { tree: [], steps: [] };
-
-/** The other's ids become this one's by a mount that shifts them. */
-function copyOf(path: string): Beginning {
-  const { PATH, DIRECTORY } = openFlag;
-  const shifted: Step = {
-    kind: 'mountSetattr',
-    on: 'copied',
-    path: '',
-    recursive: false,
-    set: plain | mountAttribute.RDONLY,
-    clear: 0,
-    propagation: 0,
-    idmap: 'userns',
-  };
-  return {
-    tree: [{ kind: 'open', to: 'copied', from: null, path, flags: PATH | DIRECTORY, resolve: 0 }, shifted],
-    steps: [openDirectory('copy', 'stage', 'disk/upper'), copyTreeStep(['copied'], 'copy', { keepMarks: true })],
-  };
-}
-
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
 function overlayRoot(
   { tree, layers: lower, directories = [] }: Lower,
   { storage }: ContainerSettings,
-  begin: Beginning,
+  filled: boolean,
 ): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
@@ -168,13 +139,17 @@ function overlayRoot(
   const upper: Step[] = onDisk
     ? [attach('disk', 'stage', 'disk')]
     : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
+  // Before the overlay is mounted, which would not expect its upper directory to change.
+  const fill: Step[] = filled
+    ? [openDirectory('unfilled', 'stage', 'disk/upper'), { kind: 'lend', slot: 'unfilled' }]
+    : [];
   return {
-    hostTrees: [tree, onDisk ? disk(storage) : [], begin.tree],
+    hostTrees: [tree, onDisk ? disk(storage) : []],
     steps: [
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
-        ...begin.steps,
+        ...fill,
         ...containerOverlay('root', 'stage', { lower, upper: 'disk/upper', work: 'disk/work', onDisk }),
         // Kept by init: `changes()` and the like look at them.
         { kind: 'openTree', to: 'upper', from: 'stage', path: 'disk/upper', recursive: false },

@@ -27,6 +27,8 @@ export interface CopyTreeOptions {
   readonly keepMarks?: boolean;
   /** Default `'skip'`; making them takes the privileges of the host's root. Whiteouts are no devices. */
   readonly devices?: 'include' | 'skip';
+  /** What the ids of the source are more than those that the copy gets, as the copying process sees both. Default 0. */
+  readonly shift?: number;
 }
 
 /** What was copied. */
@@ -51,12 +53,12 @@ export interface CopyCounts {
 export function copyTreeStep(
   sources: readonly Slot[],
   target: Slot,
-  { keepMarks = false, devices = 'skip' }: CopyTreeOptions = {},
+  { keepMarks = false, devices = 'skip', shift = 0 }: CopyTreeOptions = {},
 ): Step {
   if (sources.length < 1 || sources.length > 256 || (keepMarks && sources.length > 1)) {
     throw new OptionError('sources', keepMarks ? 'one, to keep its marks' : '1 to 256', sources.length);
   }
-  return { kind: 'copyTree', sources, target, keepMarks, devices: devices === 'include' };
+  return { kind: 'copyTree', sources, target, keepMarks, devices: devices === 'include', shift };
 }
 
 /**
