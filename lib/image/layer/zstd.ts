@@ -1,14 +1,14 @@
 /**
  * zstd (RFC 8878): frames are walked here, block by block, so that what a decompressor is given is exactly one frame and
- * nothing can hide behind it; blocks become bytes in Node's own zstd, or where it has none (before 22.15) in fzstd.
+ * nothing can hide behind it; blocks become bytes in Node's own zstd, or where it has none (before 22.15) on a thread of ours.
+ * Both are libzstd, which verifies the size and the checksum that a frame has.
  */
 
-import { setImmediate } from 'node:timers/promises';
 import * as zlib from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { ImageError } from '../../errors.js';
 import { PIECE, through } from './codec.js';
-import type { Incoming } from './incoming.js';
+import { gather, type Incoming } from './incoming.js';
+import { inThread } from './zstd-thread.js';
 
 const MAGIC = 0xfd2fb528;
 const BLOCK = 128 * 1024;
@@ -23,15 +23,14 @@ const { ZSTD_d_windowLogMax = 100, ZSTD_c_compressionLevel = 100 } = zlib.consta
 export { ZSTD_c_compressionLevel };
 
 /**
- * How far back a frame may refer, which is memory. 8 MiB is what the format asks of every decompressor, and what levels up to
- * 19 keep to; more is `zstd --long`. fzstd moves its whole window at each block: a large one would hold up the event loop.
+ * How far back a frame may refer, which is memory: what libzstd allows unless it is told otherwise, and `zstd --long` uses. Levels
+ * up to 19 keep to 8 MiB.
  */
-const WINDOW = nodeZstd.createZstdDecompress ? 2 ** 27 : 2 ** 23;
+const WINDOW = 2 ** 27;
 
 interface FrameHeader {
   readonly bytes: Uint8Array;
   readonly window: number;
-  readonly contentSize: number | undefined;
   readonly checksum: boolean;
 }
 
@@ -50,26 +49,24 @@ function word(bytes: Uint8Array, at: number): number {
 
 /** All frames, one after the other. @throws ImageError `ERR_LAYER`, `ERR_LAYER_LIMIT` for a window that is too large */
 export async function* unzstd(incoming: Incoming): AsyncGenerator<Uint8Array, void, undefined> {
+  if (!nodeZstd.createZstdDecompress) return yield* inThread(wholeFrames(incoming));
+  for await (const blocks of frames(incoming)) yield* inNode(blocks);
+}
+
+async function* wholeFrames(incoming: Incoming): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const blocks of frames(incoming)) yield* gather(blocks, PIECE);
+}
+
+/** The blocks of each frame, which are to be used up before the next one. */
+async function* frames(incoming: Incoming): AsyncGenerator<AsyncIterable<Uint8Array>, void, undefined> {
   for (;;) {
     const first = await incoming.peek(4);
     if (first.length === 0) return;
     if (!isZstd(first)) {
       throw new ImageError('ERR_LAYER', `layer: bytes follow the end of its zstd frames, at ${incoming.bytes}`);
     }
-    if (isSkippable(first)) {
-      await skip(incoming);
-      continue;
-    }
-    const header = await readHeader(incoming);
-    let size = 0;
-    const blocks = readBlocks(incoming, header);
-    for await (const piece of nodeZstd.createZstdDecompress ? inNode(blocks) : inScript(blocks)) {
-      size += piece.length;
-      yield piece;
-    }
-    if (header.contentSize !== undefined && size !== header.contentSize) {
-      throw new ImageError('ERR_LAYER', `layer: a zstd frame has ${size} bytes and says ${header.contentSize}`);
-    }
+    if (isSkippable(first)) await skip(incoming);
+    else yield readBlocks(incoming, await readHeader(incoming));
   }
 }
 
@@ -100,11 +97,9 @@ async function readHeader(incoming: Incoming): Promise<FrameHeader> {
   const exponent = bytes[5] ?? 0;
   const window = single ? (contentSize ?? 0) : 2 ** (10 + (exponent >> 3)) * (1 + (exponent & 7) / 8);
   if (window > WINDOW) {
-    throw new ImageError('ERR_LAYER_LIMIT', `layer: a zstd window of ${window} bytes; at most ${WINDOW} are allowed`, {
-      hint: nodeZstd.createZstdDecompress ? undefined : 'Node 22.15 and later allow 134217728',
-    });
+    throw new ImageError('ERR_LAYER_LIMIT', `layer: a zstd window of ${window} bytes; at most ${WINDOW} are allowed`);
   }
-  return { bytes, window, contentSize, checksum: (descriptor & 4) !== 0 };
+  return { bytes, window, checksum: (descriptor & 4) !== 0 };
 }
 
 function readSize(bytes: Uint8Array): number {
@@ -134,31 +129,4 @@ async function* readBlocks(incoming: Incoming, header: FrameHeader): AsyncGenera
 function inNode(blocks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   const options = { chunkSize: PIECE, params: { [ZSTD_d_windowLogMax]: Math.log2(WINDOW) } };
   return through(blocks, nodeZstd.createZstdDecompress?.(options) as zlib.Gunzip, 'zstd');
-}
-
-/** Each block is at most 128 KiB of output; other work has its turn after every two milliseconds of this. */
-async function* inScript(blocks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  let ready: Uint8Array[] = [];
-  const decoder = new Decompress((piece) => ready.push(piece));
-  let since = performance.now();
-  for await (const block of blocks) {
-    push(decoder, block, false);
-    const pieces = ready;
-    ready = [];
-    for (const piece of pieces) if (piece.length > 0) yield piece;
-    if (performance.now() - since < 2) continue;
-    await setImmediate();
-    since = performance.now();
-  }
-  push(decoder, new Uint8Array(), true);
-  for (const piece of ready) if (piece.length > 0) yield piece;
-}
-
-function push(decoder: Decompress, bytes: Uint8Array, final: boolean): void {
-  try {
-    decoder.push(bytes, final);
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new ImageError('ERR_LAYER', `layer: its zstd stream is damaged: ${message}`, { cause: error });
-  }
 }

@@ -150,6 +150,54 @@ describe('zstd', () => {
     }
   });
 
+  it('has the size and the checksum that it says', async () => {
+    const content = Buffer.from('content');
+    // One segment, its size in a byte, a checksum: the low four bytes of XXH64 (RFC 8878, 3.1.1).
+    const checked = Buffer.concat([
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x24, content.length, (content.length << 3) | 1, 0, 0]),
+      content,
+      Buffer.from('fca9c531', 'hex'),
+    ]);
+    const change = (at: number, value: number) => {
+      const bytes = Buffer.from(checked);
+      bytes[at] = value;
+      return open(bytes);
+    };
+    expect((await open(Buffer.concat([checked, frame(content)]))).toString()).toBe('contentcontent');
+    await expect(change(5, content.length + 1)).rejects.toMatchObject({ code: 'ERR_LAYER' });
+    await expect(change(10, 0x78)).rejects.toMatchObject({ code: 'ERR_LAYER' });
+    await expect(change(checked.length - 1, 0)).rejects.toMatchObject({ code: 'ERR_LAYER' });
+  });
+
+  it('is held to the limits while it comes, and its source’s failure is its own', async () => {
+    // A block of four bytes that stands for 128 KiB: 4 GiB of them.
+    const block = Buffer.alloc(4);
+    block.writeUIntLE(((2 ** 17) << 3) | 2, 0, 3);
+    const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38]);
+    const bomb = Buffer.concat([head, ...Array(2 ** 15).fill(block), frame(Buffer.from('x')).subarray(6)]);
+    let bytes = 0;
+    const drain = async () => {
+      for await (const piece of decompressLayer(pieces(bomb), { limits: { bytes: 2 ** 26, ratio: 2 ** 20 } })) {
+        bytes += piece.length;
+      }
+    };
+    await expect(drain()).rejects.toMatchObject({ code: 'ERR_LAYER_LIMIT' });
+    expect(bytes).toBe(2 ** 26);
+    const failure = new Error('the line was cut');
+    async function* broken() {
+      yield bomb.subarray(0, 1000);
+      throw failure;
+    }
+    await expect(collect(decompressLayer(broken(), { limits }))).rejects.toBe(failure);
+  });
+
+  it.skipIf(!hasZstd)('may refer back as far as 128 MiB', async () => {
+    const far = Buffer.concat([sample, Buffer.alloc(40 * 2 ** 20), sample]);
+    const compressed = zstd(far, '--long=27', '-1', `--stream-size=${far.length}`);
+    expect(compressed.length).toBeLessThan(1.5 * zstd(sample, '-1').length);
+    expect((await open(compressed)).equals(far)).toBe(true);
+  });
+
   it.skipIf(!hasZstd)('leaves the event loop its turns', async () => {
     const compressed = zstd(
       Buffer.from(
