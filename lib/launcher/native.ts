@@ -55,6 +55,21 @@ export interface NativeSeccompListener {
   close(): void;
 }
 
+/** A netlink socket on the event loop, bound, in the namespace that it was made in. Keeps the process alive only with `ref(true)`. */
+export interface NativeNetlinkSocket {
+  readonly port: number;
+  /** 0 or the errno, when the kernel has carried the request out. One at a time: others have no order. */
+  send(bytes: Uint8Array): Promise<number>;
+  /** A datagram of the kernel's and its multicast group, 0 for none; undefined when there is none now; else the errno. */
+  receive(): [Buffer, number] | number | undefined;
+  /** 0, or the errno. */
+  membership(group: number, on: boolean): number;
+  /** 0, or the errno. */
+  buffers(send: number, receive: number): number;
+  ref(on: boolean): void;
+  close(): void;
+}
+
 /** A pressure trigger. Keeps the process alive until `ref(false)`. */
 export interface NativePressureTrigger {
   ref(on: boolean): void;
@@ -105,6 +120,8 @@ export interface Addon {
   unpinNamespace(path: string): void;
   /** Calls the function while this thread is in the namespace; `file` is the kind's name in /proc/thread-self/ns. */
   inNamespace<T>(namespace: Descriptor, flag: number, file: string, call: () => T): T;
+  /** A netlink socket of this process's network namespace, not bound yet. */
+  netlinkSocket(protocol: number): Descriptor;
   /** A directory or a file of a cgroup file system; EXDEV where it is in none. */
   openCgroup(path: string, as: 'directory' | 'read' | 'write'): Descriptor;
   eventDescriptor(): Descriptor;
@@ -121,6 +138,12 @@ export interface Addon {
     onMessage: (bytes: Buffer, descriptors: Descriptor[]) => void,
     onEnd: (errno: number) => void,
   ) => NativeChannel;
+  /** Takes the descriptor over. */
+  readonly NetlinkSocket: new (
+    descriptor: Descriptor,
+    protocol: number,
+    onReady: () => void,
+  ) => NativeNetlinkSocket;
   readonly SeccompListener: new (descriptor: Descriptor, onReady: () => void) => NativeSeccompListener;
   readonly Stream: new (descriptor: Descriptor, onReadable: () => void, onWritable: () => void) => NativeStream;
 }

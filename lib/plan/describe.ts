@@ -143,6 +143,8 @@ export function describeStep(step: Step): StepDescription {
       return page('unshare', `new namespaces: ${namespaceNames(step.flags).join(', ')}`);
     case 'setns':
       return page('setns', `enter the ${namespaceNames(step.flags).join(', ')} namespace "${step.namespace}"`);
+    case 'socket':
+      return page('socket', `open a socket (${step.domain}, ${step.type}, ${step.protocol}) as "${step.to}"`);
     case 'joinCgroup':
       return { ...page('write', `join the cgroup of "${step.tasks}"`), manual: 'cgroups(7)' };
     case 'fork':

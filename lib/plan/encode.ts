@@ -82,6 +82,7 @@ export const stepOp = {
   removeTree: 116,
   rootDirectory: 117,
   reclaim: 118,
+  socket: 140,
 } as const satisfies Record<Step['kind'], number>;
 
 const OPEN_TREE_CLONE = 1;
@@ -302,6 +303,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [step.value]);
     case 'setns':
       return writer.put(op, [slots.of(step.namespace), step.flags]);
+    case 'socket':
+      return writer.put(op, [slots.of(step.to), step.domain, step.type, step.protocol]);
     case 'joinCgroup':
       return writer.put(op, [slots.of(step.tasks)]);
     case 'parentDeathSignal':

@@ -199,6 +199,14 @@ export type Step =
   | { readonly kind: 'unshare'; readonly flags: number }
   /** Enter the namespace that a descriptor stands for: setns(2), with its kind as a flag of clone(2). */
   | { readonly kind: 'setns'; readonly namespace: Slot; readonly flags: number }
+  /** A socket in the network namespace of the process: socket(2), with its numbers; closed on exec. */
+  | {
+      readonly kind: 'socket';
+      readonly to: Slot;
+      readonly domain: number;
+      readonly type: number;
+      readonly protocol: number;
+    }
   /** Move to a cgroup, whose `tasks` (v1) or `cgroup.procs` (v2) the descriptor is. */
   | { readonly kind: 'joinCgroup'; readonly tasks: Slot }
   /** Go on as a child: the first process of a pid namespace that was made or entered before. */

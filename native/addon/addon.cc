@@ -25,6 +25,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitMount(env, exports);
   InitLayer(env, exports);
   InitNamespace(env, exports);
+  InitNetlink(env, exports);
   return InitSpawn(env, exports);
 }
 

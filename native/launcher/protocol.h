@@ -156,6 +156,7 @@ enum step_op {
   STEP_REMOVE_TREE = 116,
   STEP_ROOT_DIRECTORY = 117,
   STEP_RECLAIM = 118,
+  STEP_SOCKET = 140,
 };
 
 // Slots hold descriptors between the steps of a plan. The highest ones are init's own, kept for its whole life.

@@ -76,6 +76,7 @@ static const struct step_kind kinds[] = {
     [STEP_REMOVE_TREE] = {step_remove_tree, 1, 1},
     [STEP_ROOT_DIRECTORY] = {step_root_directory, 3, 1},
     [STEP_RECLAIM] = {step_reclaim, 1, 0},
+    [STEP_SOCKET] = {step_socket, 4, 0},
 };
 
 void reset_context(struct plan_context* context, struct failure* failure) {

@@ -54,6 +54,7 @@ step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_lay
 step_function step_subvolume, step_subvolume_limit, step_remove_tree, step_root_directory, step_reclaim;
 step_function step_pack, step_copy_tree, step_lend;
 step_function step_unpack;
+step_function step_socket;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;
 step_function step_landlock_ruleset, step_landlock_path, step_landlock_port, step_landlock_restrict, step_label_on_exec;
 

@@ -2,7 +2,7 @@
 #include "steps.h"
 #include <linux/sched.h>
 
-enum { PR_SET_PDEATHSIG = 1, SIGCHLD = 17, SIGKILL = 9, WALL = 0x40000000 };
+enum { PR_SET_PDEATHSIG = 1, SIGCHLD = 17, SIGKILL = 9, WALL = 0x40000000, SOCK_CLOEXEC = 02000000 };
 
 long step_unshare(struct plan_context* context, const struct record* step) {
   (void)context;
@@ -14,6 +14,12 @@ long step_unshare(struct plan_context* context, const struct record* step) {
 long step_setns(struct plan_context* context, const struct record* step) {
   int fd = slot_fd(context, step->ints[0]);
   return fd < 0 ? -EBADF : sys(setns, fd, step->ints[1]);
+}
+
+// ints: slot for the socket, its domain, type and protocol. It belongs to the network namespace that this process is
+// in, wherever it is used.
+long step_socket(struct plan_context* context, const struct record* step) {
+  return set_slot(context, step->ints[0], sys(socket, step->ints[1], step->ints[2] | SOCK_CLOEXEC, step->ints[3]));
 }
 
 // ints: `tasks` of a v1 cgroup, or `cgroup.procs` of a v2 one. "0" is whoever writes; the rights are those of whoever
