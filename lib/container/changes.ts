@@ -37,7 +37,8 @@ function placesOf(setUp: readonly Step[]): { places: ReadonlySet<string>; files:
   const files = new Set<string>();
   for (const step of setUp) {
     const isPlace = step.kind === 'makeDirectory' || step.kind === 'moveMount' || step.kind === 'writeFile';
-    if (!isPlace || step.under !== 'root') continue;
+    // Where such a directory is behind a link, what was made for it there is told of.
+    if (step.kind !== 'directoryInside' && !(isPlace && step.under === 'root')) continue;
     const parts = step.path.split('/').filter((part) => part !== '');
     const whole = parts.join('/');
     if (step.kind === 'moveMount' && !step.directory) files.add(whole);

@@ -1,6 +1,6 @@
 /** Failures as the launcher and init report them, turned into errors that say what to do. */
 
-import { errnoName, PermissionError, TscontainError, UnsupportedError } from '../errors.js';
+import { errnoName, ImageError, PermissionError, TscontainError, UnsupportedError } from '../errors.js';
 import { isRoot } from '../host/configuration.js';
 import type { StepFailure } from '../launcher/init.js';
 import { detail, stage } from '../launcher/protocol.js';
@@ -43,6 +43,10 @@ export function stepError(
   const { text, call, path } = describeStep(step);
   const index = (failure.step ?? 0) + 1;
   const kernel = failure.text ? ` (${failure.text.trim()})` : '';
+  if (step.kind === 'directoryInside') {
+    const wrong = ownDirectory[errno];
+    if (wrong) return notADirectory(step, wrong, failure.errno);
+  }
   if (step.kind === 'personality' && errno === 'EINVAL') return noPersonality(step.value, failure.errno);
   return new TscontainError(
     'ERR_STEP',
@@ -55,6 +59,24 @@ export function stepError(
       hint: place === 'container' ? stepHint(step, errno) : hostStepHint(step, errno),
     },
   );
+}
+
+/** What an image has in the place of a directory that it names itself. */
+const ownDirectory: Readonly<Record<string, string>> = {
+  EBUSY: 'it is the root itself',
+  ELOOP: 'too many links lead there',
+  ENAMETOOLONG: 'with the links that lead there it is too long a path',
+  ENOTDIR: 'it has a file there, or on the way',
+};
+
+function notADirectory(
+  { setting, path }: Extract<Step, { kind: 'directoryInside' }>,
+  wrong: string,
+  errno: number,
+): ImageError {
+  const hint =
+    setting === 'WorkingDir' ? 'give the option cwd' : 'mount something of your own there: the option mounts';
+  return new ImageError('ERR_CONFIG', `${setting} of the image names ${path}: ${wrong}`, { errno, path, hint });
 }
 
 function noPersonality(value: number, errno: number): UnsupportedError {

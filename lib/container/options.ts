@@ -20,8 +20,9 @@ export type Argv = readonly [string, ...string[]];
  * An {@link Image}, or the name of one, has a configuration too, of which is taken what Docker takes: `Env` (which
  * {@link ContainerOptions.env} overrides), `WorkingDir` and `User` (unless `cwd` and `user` are given), `Entrypoint` and `Cmd`
  * (where no program is given: `exec()`, `run(undefined, …)`; one that is given runs as it is, without the entrypoint), and
- * `StopSignal` (for `stop()`). `ExposedPorts` are shown by `inspect()` only. Its `Volumes` are ordinary directories, made if
- * missing: they end with the container. A `WorkingDir` or volume that passes through a link is refused. Labels change nothing.
+ * `StopSignal` (for `stop()`). `ExposedPorts` are shown by `inspect()` only. Its `Volumes` are mounts with what the image has
+ * there, bounded with `storage`, no part of the container's layer, and gone with it; a mount of yours at such a place, or above
+ * it, is in its stead. A `WorkingDir` or volume that passes through a link is found inside the root. Labels change nothing.
  * `User` is looked up in the image's accounts, for its groups and its home; a number that is not there has group 0, and where
  * there is no `User` it is 0. `HOSTNAME` is set.
  */

@@ -3,7 +3,7 @@
  * configuration says, which is someone else's, taken as if a caller had given it.
  */
 
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { ImageError, OptionError } from '../errors.js';
 import type { Digest } from '../image/digest.js';
 import { Image, ImageStore, type Reference } from '../image/index.js';
@@ -12,7 +12,7 @@ import { layerName } from '../image/store/layers.js';
 import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
 import { parseArgv, readEnv } from './settings/strings.js';
 import { readImageUser } from './settings/user.js';
-import type { ContainerSettings, StoredImageSettings } from './settings.js';
+import type { ContainerSettings, MountSettings, StoredImageSettings } from './settings.js';
 import { signalNumber } from './signals.js';
 
 /** The image that a container is made of, for a reader. */
@@ -27,7 +27,7 @@ export interface ContainerImage {
   readonly layers: readonly Digest[];
   /** Ports that it says it listens on, such as `80/tcp`. They are not reachable for that. */
   readonly exposedPorts: readonly string[];
-  /** Its volumes: ordinary directories of the container. */
+  /** Where it has volumes: directories beside the container's layer, which end with the container. */
   readonly volumes: readonly string[];
 }
 
@@ -131,6 +131,7 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
   if (diffIds.length === 0) throw new ImageError('ERR_CONFIG', `the image ${nameOf(image)} has no layers`);
   try {
     const program = [...entrypoint, ...cmd];
+    const cwd = workingDir === undefined || decided.cwd ? undefined : readOwnDirectory(workingDir);
     return {
       settings: Object.freeze({
         ...settings,
@@ -138,11 +139,12 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
           kind: 'layers',
           directory: join(image.store.path, 'layers'),
           names: diffIds.map((_, index) => `${layerName({ diffIds: diffIds.slice(0, diffIds.length - index) })}/root`),
-          directories: volumes.map(readVolume),
+          volumes: ownVolumes(volumes, settings.mounts),
+          ...(cwd !== undefined && { workingDir: cwd }),
         }),
         env: [...new Map([...readEnv(env, 'Env'), ...settings.env])],
         ...(!decided.user && { user: readImageUser(user, 'User') }),
-        ...(workingDir !== undefined && !decided.cwd && { cwd: readWorkingDirectory(workingDir, 'WorkingDir') }),
+        ...(cwd !== undefined && { cwd }),
       }),
       argv: program.length === 0 ? [] : parseArgv(program),
       stopSignal: stopSignal === undefined ? undefined : readStopSignal(stopSignal),
@@ -152,6 +154,23 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
     throw new ImageError('ERR_CONFIG', `the configuration of ${nameOf(image)}: ${cause.message}`, { cause });
   }
 }
+
+/** As Docker does, `..` is taken away as text, before there is a root in which it could mean something else. */
+function readOwnDirectory(path: string): string {
+  return readWorkingDirectory(posix.normalize(path), 'WorkingDir');
+}
+
+/** Those for which the caller has mounted nothing, there or above; a volume that lies in another one comes after it. */
+function ownVolumes(paths: readonly string[], mounts: readonly MountSettings[]): readonly string[] {
+  if (paths.length > mostVolumes) throw new OptionError('Volumes', `at most ${mostVolumes} volumes`, paths.length);
+  const depth = (path: string) => path.split('/').length;
+  return paths
+    .map(readVolume)
+    .filter((path) => !mounts.some(({ target }) => isAtOrBelow(path, target)))
+    .sort((one, other) => depth(one) - depth(other) || (one < other ? -1 : 1));
+}
+
+const mostVolumes = 100;
 
 function readVolume(path: string): string {
   const checked = readContainerPath(path, 'Volumes');

@@ -75,6 +75,10 @@ export function describeStep(step: Step): StepDescription {
       );
     case 'makeDirectory':
       return page('mkdir', `make the directory ${step.path} of ${step.under} (${octal(step.mode)})`, step.path);
+    case 'directoryInside': {
+      const text = `find or make the directory ${step.path} of ${step.root}, which the image names (${step.setting})`;
+      return page('openat2', text, step.path);
+    }
     case 'writeFile':
       return page('open', `write ${step.path}, ${step.content.length} bytes (${octal(step.mode)})`, step.path);
     case 'writeKernelFile':

@@ -34,6 +34,7 @@ export const stepOp = {
   verifyRoot: 16,
   fchdir: 17,
   stateDirectory: 18,
+  directoryInside: 19,
   setHostname: 20,
   loopbackUp: 21,
   unshare: 22,
@@ -229,6 +230,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     }
     case 'makeDirectory':
       return writer.put(op, [slots.of(step.under), 0o755, step.mode], [step.path]);
+    case 'directoryInside':
+      return writer.put(op, [slots.of(step.to ?? null), slots.of(step.root), step.mode], [step.path]);
     case 'writeFile':
       return writer.put(op, [slots.of(step.under), step.mode, existing[step.existing]], [step.path, step.content]);
     case 'writeKernelFile':

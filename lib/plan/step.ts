@@ -116,6 +116,19 @@ export type Step =
       readonly directory: Slot;
     }
   | { readonly kind: 'makeDirectory'; readonly under: Slot; readonly path: string; readonly mode: number }
+  /**
+   * A directory of a root that no program runs in yet, made where it is missing. Links are followed as a program inside would
+   * follow them. With `to` it is opened, to mount on, and the root itself is refused.
+   */
+  | {
+      readonly kind: 'directoryInside';
+      readonly to?: Slot;
+      readonly root: Slot;
+      readonly path: string;
+      readonly mode: number;
+      /** Which setting of an image asks for it. */
+      readonly setting: 'Volumes' | 'WorkingDir';
+    }
   | {
       readonly kind: 'writeFile';
       readonly under: Slot;

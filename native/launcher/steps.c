@@ -24,6 +24,7 @@ static const struct step_kind kinds[] = {
     [STEP_VERIFY_ROOT] = {step_verify_root, 0, 0},
     [STEP_FCHDIR] = {step_fchdir, 1, 0},
     [STEP_STATE_DIRECTORY] = {step_state_directory, 1, 0},
+    [STEP_DIRECTORY_INSIDE] = {step_directory_inside, 3, 1},
     [STEP_FSCONFIG_LAYERS] = {step_fsconfig_layers, 1, 3},
     [STEP_UNMOUNT] = {step_unmount, 2, 1},
     [STEP_DETACH] = {step_detach, 1, 0},

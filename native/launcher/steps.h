@@ -53,6 +53,7 @@ step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_layer_directories;
 step_function step_subvolume, step_subvolume_limit, step_remove_tree, step_root_directory, step_reclaim;
 step_function step_pack, step_copy_tree, step_lend;
+step_function step_directory_inside;
 step_function step_unpack;
 step_function step_socket;
 step_function step_sysctl, step_set_domain_name, step_time_offsets;

@@ -57,7 +57,7 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const mountTrees = mounts.map((mount) => mount.hostTrees);
   const range = ids === 'range';
   const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
-  if (settings.cwd !== '/') names.push({ kind: 'makeDirectory', under: 'root', path: settings.cwd, mode: 0o755 });
+  if (settings.cwd !== '/') names.push(workingDirectory(settings));
   names.push({ kind: 'setHostname', name: hostname });
   const { timeOffsets: offsets, sysctl } = settings;
   const usual = offsets === undefined && sysctl.length === 0;
@@ -162,6 +162,13 @@ const commonFiles: Fragment = Object.freeze([textFile('etc/resolv.conf', resolvC
 
 function hostnameFile(hostname: string): Step {
   return textFile('etc/hostname', `${hostname}\n`, 'replace');
+}
+
+/** An image's may be behind links of its own; where a caller's leads through one, that is an error. */
+function workingDirectory({ cwd: path, image }: ContainerSettings): Step {
+  const ofImage = image.kind === 'layers' && image.workingDir === path;
+  if (!ofImage) return { kind: 'makeDirectory', under: 'root', path, mode: 0o755 };
+  return { kind: 'directoryInside', root: 'root', path, mode: 0o755, setting: 'WorkingDir' };
 }
 
 const loopback: Fragment = Object.freeze([{ kind: 'loopbackUp' }]);

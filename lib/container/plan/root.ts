@@ -10,6 +10,7 @@ import { type DirectoryRoot, directoryRoot } from './directory-root.js';
 import { hostImage } from './host-image.js';
 import { containerOverlay, type LowerLayers, lowerView, openDirectory } from './overlay.js';
 import { textFile } from './system-files.js';
+import { volumes } from './volumes.js';
 
 /** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
 export interface RootSteps {
@@ -22,8 +23,13 @@ export interface RootSteps {
  * @param filled what is written begins with what is put there in the middle of the plan (`lend`)
  */
 export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, filled = false): RootSteps {
-  if (own) return ownRoot(own);
-  if (settings.image.kind !== 'host') return overlayRoot(lowerOf(settings.image, ids), settings, filled);
+  const { image } = settings;
+  if (image.kind !== 'host') {
+    const made = own ? ownRoot(own) : overlayRoot(lowerOf(image, ids), settings, filled);
+    return image.kind === 'layers' && image.volumes?.length
+      ? { ...made, steps: [...made.steps, volumes(image.volumes, 'stage')] }
+      : made;
+  }
   hostRoots[ids] ??= hostRoot(ids);
   return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
 }
@@ -102,8 +108,6 @@ const mountPoints: readonly Step[] = [
 interface Lower {
   readonly tree: readonly Step[];
   readonly layers: LowerLayers;
-  /** What is made in the overlay if it is not there. */
-  readonly directories?: readonly string[];
 }
 
 /**
@@ -119,16 +123,11 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
   return {
     tree: hostTree('lower', { ...tree, path: image.directory, recursive: false }),
     layers: { under: 'lower', names: image.names },
-    ...(image.directories && { directories: image.directories }),
   };
 }
 
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot(
-  { tree, layers: lower, directories = [] }: Lower,
-  { storage }: ContainerSettings,
-  filled: boolean,
-): RootSteps {
+function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSettings, filled: boolean): RootSteps {
   const onDisk = storage.upper === 'disk';
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
@@ -156,7 +155,6 @@ function overlayRoot(
         ...lowerView('below', 'stage', lower),
         attach('root', 'stage', 'root'),
         ...mountPoints,
-        ...directories.map((path) => directory('root', path, 0o755)),
       ],
     ],
   };

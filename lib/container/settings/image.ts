@@ -19,8 +19,10 @@ export interface LayersSettings {
   readonly directory: string;
   /** Relative to it, topmost first, each once. */
   readonly names: readonly string[];
-  /** Absolute paths of the container where directories are made if there are none. */
-  readonly directories?: readonly string[];
+  /** Of the image's configuration, where it decides: its working directory. */
+  readonly workingDir?: string;
+  /** Volumes to be made: absolute paths of the container, those above before those below. */
+  readonly volumes?: readonly string[];
 }
 
 /** An image that has a configuration. Before a container is made of it, it has become layers. */

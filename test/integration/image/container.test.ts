@@ -109,7 +109,7 @@ describe('a container of an image', () => {
     await expect(who('nobody-there')).rejects.toThrow(code('ERR_CONFIG'));
   });
 
-  it('has directories for its volumes, and tells of its ports', async () => {
+  it('has its volumes, and tells of them and of its ports', async () => {
     const image = await make('volumes:1', { Volumes: { '/data/deep': {} }, ExposedPorts: { '80/tcp': {} } });
     await using box = await Container.create({ image });
     expect((await box.exec(sh('echo x > /data/deep/file && cat /data/deep/file'))).stdout).toBe('x\n');
@@ -222,7 +222,7 @@ describe('the layers of an image', () => {
       // A file where the directory should be: found only when the steps run.
       const image = await make('failing:1', { WorkingDir: '/name/deep' }, own);
       const bad = await make('bad:1', { User: '1000x' }, own);
-      await expect(Container.create({ image })).rejects.toThrow(code('ERR_STEP'));
+      await expect(Container.create({ image })).rejects.toThrow(code('ERR_CONFIG'));
       await expect(Container.create({ image: bad })).rejects.toThrow(code('ERR_CONFIG'));
       // What the blueprint refuses, after the layers have been taken.
       const refused = { image, limits: { io: [{ device: '250:250', readBps: 1 }] }, cwd: '/' };
