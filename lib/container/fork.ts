@@ -10,7 +10,6 @@
 import { copyTreeStep } from '../image/layer/copy.js';
 import { Agent } from '../launcher/agent.js';
 import type { Descriptor } from '../launcher/native.js';
-import { IdMap } from '../primitives/id-map.js';
 import type { Instance } from './instance.js';
 import { type Pausable, whilePaused } from './paused.js';
 import { defineSchema, readBoolean, readObject } from './settings/schema.js';
@@ -34,38 +33,26 @@ const rangeSize = 65536;
 
 /** Fills what the init of `copy` lends with what `source` has written. */
 export async function copyWritten(source: Pausable, copy: Instance, { pause }: Required<ForkOptions>): Promise<void> {
-  const written = viewUpper(source.instance);
-  const starting = copy.created.then(() => startCopier(source.instance, copy));
+  const { instance } = source;
+  const ranges = copy.blueprint.ids === 'range';
+  const between = { from: instance.number, into: copy.number };
+  const starting = Agent.start({ create: ['user'], ids: ranges ? 'both' : 'single', between });
+  starting.catch(() => {});
+  const written = viewUpper(instance);
   try {
-    // Asked of the source before it stands still; and the launcher has been asked for the copier, before it stops it.
-    await Promise.all([written, copy.created]);
+    // Asked of the source before it stands still. The launcher stops it once it has made the copier, as it was asked before.
+    await written;
     const fill = async () => {
-      const [agent, from, to] = await Promise.all([starting, written, copy.lent]);
-      await agent.run([copyTreeStep(['0'], '1', { keepMarks: true, shift: shiftOf(copy) })], {
-        descriptors: [from, to],
-        doing: 'copying what the container has written',
-      });
+      const [to, agent, from] = await Promise.all([copy.lent, starting, written]);
+      const step = copyTreeStep(['0'], '1', { keepMarks: true, shift: ranges ? rangeSize : 0 });
+      await agent.run([step], { descriptors: [from, to], doing: 'copying what the container has written' });
       copy.giveBack();
     };
     await (pause ? whilePaused(source, fill) : fill());
   } finally {
-    await Promise.all([letGo(written), letGo(copy.lent), starting.then((agent) => agent.close()).catch(() => {})]);
+    for (const taken of [written, copy.lent]) void letGo(taken);
+    await starting.then((agent) => agent.close()).catch(() => {});
   }
-}
-
-function startCopier({ firstId: source = 0 }: Instance, copy: Instance): Promise<Agent> {
-  const { firstId: target = 0 } = copy;
-  if (shiftOf(copy) === 0) return Agent.start({ create: ['user'], ids: 'single' });
-  const map = IdMap.of(
-    { inside: 0, outside: target, count: rangeSize },
-    { inside: rangeSize, outside: source, count: rangeSize },
-  );
-  return Agent.start({ create: ['user'], ids: { uid: map, gid: map } });
-}
-
-/** Containers of an ordinary user have the same one id. */
-function shiftOf({ blueprint }: Instance): number {
-  return blueprint.ids === 'range' ? rangeSize : 0;
 }
 
 async function letGo(taken: Promise<Descriptor>): Promise<void> {

@@ -72,12 +72,12 @@ export class Instance {
   readonly blueprint: Blueprint;
   /** Settles when init has run the plan; rejects with the step that failed. */
   readonly ready: Promise<void>;
-  /** Settles when the launcher has made its namespaces: {@link firstId} is known then. */
-  readonly created: Promise<void>;
   /** What init lends in the middle of its plan, where it does: see {@link giveBack}. The descriptor is the taker's. */
   readonly lent: Promise<Descriptor>;
   /** Settles when everything of the container is dead. */
   readonly gone: Promise<InstanceEnd>;
+  /** What the launcher knows it by. */
+  readonly number: number;
   /** Facts that the launcher reports. */
   pid: number | undefined;
   firstId: number | undefined;
@@ -91,7 +91,6 @@ export class Instance {
   readonly #layout: CgroupLayout = cgroupLayout();
   readonly #launcher: Launcher;
   readonly #init: Init;
-  readonly #number: number;
   /** Those that have not ended, with who hears of their end. */
   readonly #processes = new Map<ContainerProcess, ProcessListener>();
   readonly #events: InstanceEvents;
@@ -106,7 +105,6 @@ export class Instance {
   #awaited = false;
   #idle = false;
   #setReady: () => void = () => {};
-  #setCreated: () => void = () => {};
   #setLent: (descriptor: Descriptor) => void = () => {};
   readonly #unsettled: ((error: unknown) => void)[] = [];
   #setGone: (end: InstanceEnd) => void = () => {};
@@ -118,9 +116,6 @@ export class Instance {
     this.#single = single;
     this.ready = this.#outcome((resolve) => {
       this.#setReady = resolve;
-    });
-    this.created = this.#outcome((resolve) => {
-      this.#setCreated = resolve;
     });
     this.lent = this.#outcome((resolve) => {
       this.#setLent = resolve;
@@ -141,7 +136,7 @@ export class Instance {
     // Where one process has the container to itself, all of it is killed at once, init included (cgroup v2). Else init
     // ends the processes and the container stays.
     const writes = single ? blueprint.writes : blueprint.writes.filter(({ file }) => file !== 'memory.oom.group');
-    this.#number = this.#launcher.create(
+    this.number = this.#launcher.create(
       {
         cloneFlags: namespaces,
         hierarchies: blueprint.hierarchies,
@@ -156,7 +151,6 @@ export class Instance {
           this.pid = facts.pid;
           this.firstId = facts.firstId;
           this.cgroup = facts.cgroup;
-          this.#setCreated();
         },
         failed: (failure) => {
           this.#failure ??= creationError(failure, flatten(blueprint.steps.host), writes, this.#layout);
@@ -173,7 +167,7 @@ export class Instance {
       },
     );
     this.#init.peer.close();
-    this.#groups = new ExecGroups(this.#launcher, this.#number);
+    this.#groups = new ExecGroups(this.#launcher, this.number);
   }
 
   /** A promise that is rejected when the container ends before. */
@@ -513,18 +507,18 @@ export class Instance {
   /** Ends everything in it. */
   kill(reason: ExitReason): void {
     this.ending ??= reason;
-    if (!this.#isGone) this.#launcher.kill(this.#number);
+    if (!this.#isGone) this.#launcher.kill(this.number);
   }
 
   async stats(): Promise<ContainerStats | undefined> {
-    const contents = this.#isGone ? undefined : await this.#launcher.stats(this.#number);
+    const contents = this.#isGone ? undefined : await this.#launcher.stats(this.number);
     return contents && this.#parse(contents);
   }
 
   /** Writes a file of its cgroup; the errno of the answer, or undefined when it is gone. */
   async write(hierarchy: number, file: string, value: string): Promise<number | undefined> {
     if (this.#isGone) return undefined;
-    return (await this.#launcher.write(this.#number, hierarchy, file, value))?.errno;
+    return (await this.#launcher.write(this.number, hierarchy, file, value))?.errno;
   }
 
   #parse(contents: ReadonlyMap<number, string>): ContainerStats {

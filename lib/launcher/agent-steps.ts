@@ -5,7 +5,7 @@ import { propagationPrivate, type Step } from '../plan/step.js';
 import type { IdMaps } from '../primitives/id-map.js';
 import { flagsOf, kindFlag, type NamespaceKind } from '../primitives/namespace/kind.js';
 import { nanoseconds, newClocks, openOwnProcess } from '../primitives/time-namespace.js';
-import type { IdMapping } from './launcher.js';
+import type { Between, IdMapping } from './launcher.js';
 import type { Descriptor } from './native.js';
 
 /** Offsets of the clocks of a new time namespace, in milliseconds (time_namespaces(7)). */
@@ -21,7 +21,7 @@ export interface AgentOptions {
    * Ids of a new user namespace: `'range'`, 65,536 of the host that no one else has; `'single'`, this process's own as 0; or
    * maps. Default `'range'` as root, else `'single'`.
    */
-  readonly ids?: 'range' | 'single' | IdMaps;
+  readonly ids?: 'range' | 'single' | 'both' | IdMaps;
   /** Namespaces that it enters. A new user namespace cannot be made beside them. */
   readonly join?: ReadonlyMap<NamespaceKind, Descriptor>;
   /**
@@ -31,6 +31,11 @@ export interface AgentOptions {
   readonly host?: readonly Step[];
   /** Clocks of a new time namespace. */
   readonly timeOffsets?: TimeOffsets;
+  /**
+   * It copies files from a container to another one: what it writes counts as that one's, in whose cgroups it is. The ids
+   * `'both'` are those of the two, where each has a range: those of `into` begin at 0, those of `from` at 65,536.
+   */
+  readonly between?: Between;
 }
 
 /** What the launcher is asked for. */
@@ -101,7 +106,7 @@ const privateMounts: Step = {
 /** Until here the process is the host's user, whom a range, or maps, need not contain. */
 function becomeMapped({ ids = isRoot() ? 'range' : 'single' }: AgentOptions): Step[] {
   const first = (kind: 'uid' | 'gid') => (typeof ids === 'string' ? 0 : (ids[kind].ranges[0]?.inside ?? 0));
-  const groups = ids === 'range' || (ids !== 'single' && isRoot());
+  const groups = ids === 'range' || ids === 'both' || (ids !== 'single' && isRoot());
   return [
     ...(groups ? [{ kind: 'setGroups', groups: [] } as const] : []),
     { kind: 'setGid', gid: first('gid') },

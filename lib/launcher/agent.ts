@@ -86,6 +86,7 @@ export class Agent implements AsyncDisposable {
         hierarchies: [],
         ids: idMapping(kinds, options),
         agent: true,
+        between: options.between,
         writes: [],
         host: { common: empty, own: encodeSteps(options.host ?? []) },
         init: { common: empty, own: encodeSteps(steps) },

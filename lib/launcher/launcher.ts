@@ -6,7 +6,7 @@
 import { TscontainError } from '../errors.js';
 import { addon, type Descriptor, type NativeChannel } from './native.js';
 import { createFlag, mapMode, message } from './protocol.js';
-import { decodeMessage, decodeRecords, encodeRecord, RecordWriter, type WireRecord } from './wire.js';
+import { decodeMessage, decodeRecords, encodeRecord, none, RecordWriter, type WireRecord } from './wire.js';
 
 /** What the launcher must know about the host before the first container. */
 export interface LauncherConfiguration {
@@ -45,19 +45,26 @@ export interface EncodedParts {
 }
 
 /**
- * Ids of the new user namespace: a range of its own, only this process's own id as 0, maps in the kernel's format, or none
- * where there is no new user namespace.
+ * Ids of the new user namespace: a range of its own, only this process's own id as 0, maps in the kernel's format, those of
+ * the two containers that it copies between, or none where there is no new user namespace.
  */
 export type IdMapping =
   | 'range'
   | 'single'
   | 'none'
+  | 'both'
   | {
       readonly uid: string;
       readonly gid: string;
       /** Whether setgroups(2) is switched off first, as the kernel asks of whoever has no privilege (CVE-2014-8989). */
       readonly denySetgroups: boolean;
     };
+
+/** Two containers of this connection, by their numbers. */
+export interface Between {
+  readonly from: number;
+  readonly into: number;
+}
 
 /** Asks the launcher to make a container, or an agent. */
 export interface CreateRequest {
@@ -67,6 +74,8 @@ export interface CreateRequest {
   readonly ids: IdMapping;
   /** A process of ours that is no container: it may have any namespaces, and runs steps. */
   readonly agent?: boolean;
+  /** The containers that an agent copies between, by their numbers. It is in the cgroups of `into`. */
+  readonly between?: Between | undefined;
   readonly writes: readonly {
     readonly hierarchy: number;
     readonly file: string;
@@ -125,7 +134,15 @@ export class Launcher {
     const mask = request.hierarchies.reduce((bits, hierarchy) => bits | (1 << hierarchy), 0);
     const bytes = encodeRecord(
       message.CREATE,
-      [id, request.cloneFlags, mask, modeOf(request.ids), request.agent ? createFlag.AGENT : 0],
+      [
+        id,
+        request.cloneFlags,
+        mask,
+        modeOf(request.ids),
+        request.agent ? createFlag.AGENT : 0,
+        request.between?.into ?? none,
+        request.between?.from ?? none,
+      ],
       [
         writes.bytes(),
         request.host.common,
@@ -251,6 +268,7 @@ export class Launcher {
 function modeOf(ids: IdMapping): number {
   if (ids === 'range') return mapMode.RANGE;
   if (ids === 'single') return mapMode.SINGLE;
+  if (ids === 'both') return mapMode.BOTH;
   return ids === 'none' ? mapMode.NONE : mapMode.GIVEN;
 }
 

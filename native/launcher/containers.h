@@ -47,6 +47,7 @@ void rewatch(int fd, enum tag tag, u32 index, u32 events);
 void unwatch(int fd);
 void send_to(const struct container* c, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs);
 void reply(int client, u64 request, long result, const struct blob* content, const int* fd);
+struct container* find(int client, u64 id);
 u64 now(void); // milliseconds of CLOCK_MONOTONIC
 
 // clients.c
@@ -75,6 +76,7 @@ void on_ungroup(struct container* c, u64 number);
 // creation.c, spare.c
 struct creation {
   struct container* container;
+  const struct container *into, *from; // those that an agent copies between
   u32 stage, index;
   long error;
   const char* text;

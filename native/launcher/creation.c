@@ -70,18 +70,20 @@ static size_t process_path(char path[64], int pid, const char* file) {
 
 static long clone_init(struct creation* creation) {
   struct container* c = creation->container;
+  // What an agent writes for a container counts as that one's.
+  const int* dirs = creation->into ? creation->into->dirs : c->dirs;
   int pair[2];
   long rc = sys(socketpair, 1 /* AF_UNIX */, 5 | O_CLOEXEC /* SOCK_SEQPACKET */, 0, pair);
   if (rc < 0)
     return fail(creation, STAGE_CLONE, 0, rc, "socketpair");
   int tasks[MAX_HIERARCHIES], ntasks = 0, into = -1;
   for (int h = 0; h < hierarchy_count; h++) {
-    if (c->dirs[h] < 0)
+    if (dirs[h] < 0)
       continue;
     if (hierarchies[h].version == 2)
-      into = c->dirs[h];
+      into = dirs[h];
     else
-      tasks[ntasks++] = (int)sys(openat, c->dirs[h], "tasks", O_WRONLY | O_CLOEXEC, 0);
+      tasks[ntasks++] = (int)sys(openat, dirs[h], "tasks", O_WRONLY | O_CLOEXEC, 0);
   }
   struct birth birth = {
       .setup = pair[1],
@@ -124,12 +126,30 @@ static long write_process_file(int pid, const char* file, const char* data, size
   return write_file(AT_FDCWD, path, data, length);
 }
 
-// "0 <first host id> <count>"
+// "<first inside> <first host id> <count>"
+static size_t map_line(char line[128], size_t n, u64 inside, u64 host, u64 count) {
+  n = text_append(line, 128, number_append(line, 128, n, inside), " ");
+  n = text_append(line, 128, number_append(line, 128, n, host), " ");
+  return text_append(line, 128, number_append(line, 128, n, count), "\n");
+}
+
 static long write_map(int pid, const char* file, u64 host, u64 count) {
-  char line[64];
-  size_t n = number_append(line, sizeof line, text_append(line, sizeof line, 0, "0 "), host);
-  n = number_append(line, sizeof line, text_append(line, sizeof line, n, " "), count);
-  return write_process_file(pid, file, line, n);
+  char line[128];
+  return write_process_file(pid, file, line, map_line(line, 0, 0, host, count));
+}
+
+static long write_both_maps(struct creation* creation) {
+  const struct container *into = creation->into, *from = creation->from;
+  if (!into || !from || into->range < 0 || from->range < 0)
+    return fail(creation, STAGE_MAP, 0, -EINVAL, "uid_map");
+  char lines[128];
+  size_t n = map_line(lines, 0, 0, range_base(into->range), range_size());
+  n = map_line(lines, n, range_size(), range_base(from->range), range_size());
+  int pid = creation->container->pid;
+  long rc = write_process_file(pid, "/uid_map", lines, n);
+  if (rc >= 0)
+    rc = write_process_file(pid, "/gid_map", lines, n);
+  return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, "uid_map") : 0;
 }
 
 static long write_given_maps(struct creation* creation, const struct blob* maps) {
@@ -155,6 +175,8 @@ static long map_ids(struct creation* creation, const struct blob* maps) {
     return 0;
   if (c->map_mode == MAP_GIVEN)
     return write_given_maps(creation, maps);
+  if (c->map_mode == MAP_BOTH)
+    return write_both_maps(creation);
   bool single = c->map_mode == MAP_SINGLE;
   long rc = 0;
   // user_namespaces(7): a single map made without privilege needs setgroups switched off first (CVE-2014-8989).
@@ -263,7 +285,7 @@ static long hand_over(struct creation* creation, u32 index, const struct blob* h
 long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes,
                 const struct blob* maps) {
   struct container* c = creation->container;
-  if (c->clone_flags & ~(u64)NAMESPACES || c->map_mode > MAP_GIVEN)
+  if (c->clone_flags & ~(u64)NAMESPACES || c->map_mode > MAP_BOTH)
     return fail(creation, STAGE_CLONE, 0, -EINVAL, "clone3");
   if (c->map_mode == MAP_RANGE && (c->range = range_take()) < 0)
     return fail(creation, STAGE_RANGE, 0, c->range, "");
@@ -298,7 +320,8 @@ void on_create(int client, struct message* message) {
   struct container* c = recipe.agent ? 0 : take_spare(&recipe);
   if (!c)
     c = new_container(&recipe);
-  struct creation creation = {.container = c};
+  u64 into = r->ints[5], from = r->ints[6];
+  struct creation creation = {.container = c, .into = find(client, into), .from = find(client, from)};
   long rc = -ENFILE;
   if (c) {
     c->state = RUNNING;
@@ -311,6 +334,8 @@ void on_create(int client, struct message* message) {
   }
   if (!c)
     fail(&creation, STAGE_RANGE, 0, rc, "");
+  else if ((into != ~(u64)0 && !creation.into) || (from != ~(u64)0 && !creation.from)) // it has ended
+    rc = fail(&creation, STAGE_CGROUP, 0, -ESRCH, "");
   else if (message->nfds != 1)
     rc = fail(&creation, STAGE_START, 0, -EBADMSG, "");
   else

@@ -55,7 +55,7 @@ u64 now(void) {
   return (u64)time.sec * 1000 + (u64)time.nsec / 1000000;
 }
 
-static struct container* find(int client, u64 id) {
+struct container* find(int client, u64 id) {
   for (int i = 0; i < container_high; i++)
     if (containers[i].state == RUNNING && containers[i].client == client && containers[i].id == id)
       return &containers[i];
@@ -80,7 +80,7 @@ struct shape {
   u8 nints, nblobs;
 };
 static const struct shape shapes[] = {
-    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {5, 6}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
+    [MSG_HELLO] = {3, 5}, [MSG_CREATE] = {7, 6}, [MSG_KILL] = {1, 0},    [MSG_STATS] = {2, 0},
     [MSG_WRITE] = {3, 2}, [MSG_GROUP] = {2, 0},  [MSG_UNGROUP] = {2, 0}, [MSG_RECLAIM] = {1, 0},
 };
 

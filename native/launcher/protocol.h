@@ -8,9 +8,10 @@ enum message_op {
   // Node to launcher
   MSG_CONNECT = 10, // on the control socket only; fd: a client's socket
   MSG_HELLO = 11,   // ints: first id, count and size of id ranges; blobs: prepare, hierarchies, stat files, lock, state
-  // ints: id, clone flags, hierarchy mask, map mode, create flags; blobs: writes, common host steps, common init steps,
-  // own of each, and the id maps, if they are given: a record {ints: whether setgroups is denied; blobs: of users,
-  // groups}
+  // ints: id, clone flags, hierarchy mask, map mode, create flags, ids of two containers for an agent that copies from
+  // the second to the first, or all ones: it is born in the cgroups of the first; blobs: writes, common host steps,
+  // common init steps, own of each, and the id maps, if they are given: a record {ints: whether setgroups is denied;
+  // blobs: of users, groups}
   MSG_CREATE = 12,
   MSG_KILL = 13,    // ints: id
   MSG_STATS = 14,   // ints: id, request
@@ -73,6 +74,7 @@ enum map_mode {
   MAP_SINGLE = 1,
   MAP_NONE = 2,
   MAP_GIVEN = 3,
+  MAP_BOTH = 4, // the ranges of two containers: 0… is the first one's, the other's follows
 };
 
 enum create_flags {

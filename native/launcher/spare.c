@@ -71,7 +71,7 @@ void expect_another(const struct recipe* recipe) {
   }
   give_up_spares();
   expected = *recipe;
-  known = recipe->map_mode != MAP_GIVEN && can_be_made_ahead(recipe) &&
+  known = recipe->map_mode < MAP_GIVEN && can_be_made_ahead(recipe) &&
           keep_blob(&recipe->host, host_steps, MAX_COMMON, &expected.host) &&
           keep_blob(&recipe->init, init_steps, MAX_COMMON, &expected.init);
 }

@@ -92,6 +92,7 @@ enum {
   EPERM = 1,
   ENOENT = 2,
   EINTR = 4,
+  ESRCH = 3,
   E2BIG = 7,
   ENOEXEC = 8,
   EBADF = 9,

@@ -13,7 +13,7 @@ import { Init } from '../../lib/launcher/init.js';
 import { launcher } from '../../lib/launcher/launcher.js';
 import { addon } from '../../lib/launcher/native.js';
 import { detail, execFlag, message, stage } from '../../lib/launcher/protocol.js';
-import { decodeRecords, encodeRecord } from '../../lib/launcher/wire.js';
+import { decodeRecords, encodeRecord, none } from '../../lib/launcher/wire.js';
 import { encodeFragments, SlotNumbers, stepOp } from '../../lib/plan/encode.js';
 import { keptSlots } from '../../lib/plan/step.js';
 import { checkResidue } from '../support/residue.js';
@@ -154,10 +154,10 @@ describe('messages', () => {
     await Container.run(['/bin/true']);
     const valid = [
       encodeRecord(message.HELLO, [0, 0, 0], ['', '', '', '', '']),
-      encodeRecord(message.CREATE, [1, 0, 0, 0, 0], ['', '', '', '', '', '']),
+      encodeRecord(message.CREATE, [1, 0, 0, 0, 0, none, none], ['', '', '', '', '', '']),
       encodeRecord(
         message.CREATE,
-        [1, 0x7c020000, 0xffff, next(5), next(2)],
+        [1, 0x7c020000, 0xffff, next(6), next(2), next(3), next(3)],
         Array.from({ length: 6 }, () => noise(next, 64)),
       ),
       encodeRecord(message.KILL, [77]),

@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Container, type ContainerOptions, ImageStore, OptionError, UnsupportedError } from '../../lib/index.js';
-import { needsFreezer, needsLoopFiles, needsPrograms, needsRoot, needsUpperOnDisk } from '../support/requirements.js';
+import {
+  needsController,
+  needsFreezer,
+  needsLoopFiles,
+  needsPrograms,
+  needsRoot,
+  needsUpperOnDisk,
+} from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -118,6 +125,15 @@ describe('fork', () => {
       busy.kill('SIGKILL');
       await busy.catch(() => {});
     }
+  });
+
+  it('counts the copy as memory of the new one, whose limit holds', async (context) => {
+    needsController(context, 'memory');
+    await using box = await Container.create({ ...options(), limits: { memory: '64MiB' } });
+    await sh(box, 'head -c 30M /dev/urandom > /data/large');
+    const pause = needsFreezer.has();
+    await using fork = await box.fork({ pause });
+    expect((await fork.stats()).memory.current).toBeGreaterThan(30e6);
   });
 
   it('keeps the layers of an image for itself', async (context) => {
