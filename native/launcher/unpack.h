@@ -5,7 +5,7 @@
 #include "steps.h"
 #include "tar.h"
 
-enum { MOST_PARENTS = 128 };
+enum { MOST_PARENTS = 499 }; // an overlay has 500 lower layers at most
 
 enum unpack_flags {
   UNPACK_ARCHIVE = 1,      // not a layer: no whiteouts, attributes, xattrs, nothing but files, directories and links

@@ -224,10 +224,29 @@ long send_bytes(int socket, const char* data, size_t n, const int* fds, int nfds
   return rc;
 }
 
+static size_t record_size(u8 nints, u8 nblobs, const struct blob* blobs) {
+  size_t size = 8 + (size_t)nints * 8;
+  for (int i = 0; i < nblobs; i++)
+    size += (8 + (size_t)blobs[i].length + 1 + 7) & ~(size_t)7;
+  return size;
+}
+
 long send_record(int socket, u16 op, u8 nints, const u64* ints, u8 nblobs, const struct blob* blobs, const int* fds,
                  int nfds) {
   static _Alignas(8) char buf[MAX_INLINE];
   struct writer w = {.buf = buf, .cap = sizeof buf};
+  size_t size = record_size(nints, nblobs, blobs);
+  if (size > MAX_MESSAGE)
+    return -E2BIG;
+  if (size > sizeof buf) { // as the plan of a container of hundreds of layers
+    long at = sys(mmap, 0, size, 3 /* PROT_READ | PROT_WRITE */, 0x22 /* MAP_PRIVATE | MAP_ANONYMOUS */, -1, 0);
+    if (at < 0 && at > -4096)
+      return at;
+    w = (struct writer){.buf = (char*)at, .cap = size};
+  }
   put_record(&w, op, nints, ints, nblobs, blobs);
-  return w.overflow ? -E2BIG : send_bytes(socket, buf, w.len, fds, nfds);
+  long rc = w.overflow ? -E2BIG : send_bytes(socket, w.buf, w.len, fds, nfds);
+  if (w.buf != buf)
+    sys(munmap, w.buf, size);
+  return rc;
 }

@@ -54,8 +54,8 @@ export interface UnpackSettings {
 const archiveSchema = defineSchema(['limits', 'signal', 'onProgress']);
 const layerSchema = defineSchema([...archiveSchema.keys, 'devices', 'fileCapabilities'] as (keyof UnpackOptions)[]);
 const limitSchema = defineSchema(['bytes', 'entries', 'depth', 'header']);
-/** Directories that an overlay's lower layers can be, with the one that is made. */
-const mostLayers = 127;
+/** An overlay has 500 lower layers at most (OVL_MAX_STACK), of which the one that is made is the topmost. */
+const mostLayers = 499;
 
 /** @throws OptionError naming what is wrong, below `option` */
 export function readLayerLimits(limits: Fields<keyof LayerLimits>, option: string): Required<LayerLimits> {

@@ -5,13 +5,12 @@
  */
 
 import { constants } from 'node:os';
-import { AbortedError, errnoName, ImageError, printable, TscontainError, UnsupportedError } from '../../errors.js';
+import { AbortedError, errnoName, ImageError, printable, type TscontainError, UnsupportedError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
-import { Agent } from '../../launcher/agent.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 import { decodeRecords } from '../../launcher/wire.js';
-import { openFlag, type Slot, type Step } from '../../plan/step.js';
-import { hostTree } from '../../primitives/mount/steps.js';
+import type { Step } from '../../plan/step.js';
+import { startAgent, type UnpackPlan } from './agent.js';
 import { PipeWriter, readAll } from './pipe.js';
 import {
   type ArchiveOptions,
@@ -86,86 +85,47 @@ async function unpack(
   const paths = readDirectories(directory, parents);
   checkSource(tar);
   if (signal?.aborted) throw aborted(signal);
-  await using agent = await start(paths);
+  const [path, ...below] = paths;
+  const plan = await startAgent(path, below);
+  await using agent = plan.agent;
   const abort = () => void agent.close();
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    return await feed(agent, tar, unpackSteps(paths, settings), settings);
+    return await feed(plan, tar, settings);
   } catch (error) {
     throw signal?.aborted ? aborted(signal) : error;
   } finally {
     signal?.removeEventListener('abort', abort);
+    for (const descriptor of plan.descriptors) descriptor.close();
   }
 }
 
-async function start(paths: readonly string[]): Promise<Agent> {
-  const host = isRoot()
-    ? paths.flatMap((path, index) => hostTree(layer(index), { path, readOnly: index > 0, idmap: true, ...plainMount }))
-    : [];
-  try {
-    return await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], host });
-  } catch (error) {
-    throw unshifted(error, paths) ?? error;
-  }
-}
-
-/** mount_setattr(2), MOUNT_ATTR_IDMAP: EINVAL, and nothing more, is what a file system says that has no such mounts. */
-function unshifted(error: unknown, paths: readonly string[]): UnsupportedError | undefined {
-  if (!(error instanceof TscontainError) || error.step?.kind !== 'mountSetattr') return undefined;
-  const { errno, syscall, step } = error;
-  if (errno !== 'EINVAL' && errno !== 'ENOSYS') return undefined;
-  const path = paths[step.index / 2 - 1]; // two steps for each
-  return new UnsupportedError(`unpacking: '${path}' cannot be mounted with other ids: ${syscall} gave ${errno}`, {
-    ...{ path, errno, syscall, step, cause: error },
-    hint: 'its file system has no idmapped mounts: keep images on ext4 or xfs (Linux 5.12), btrfs (5.15) or tmpfs (6.3)',
-  });
-}
-
-const plainMount = { recursive: false, exec: false } as const;
-const layer = (index: number): Slot => `layer ${index}`;
-
-/** An ordinary user's agent has that user's id, and opens the directories itself. */
-function unpackSteps(paths: readonly string[], { mode, limits, devices, fileCapabilities }: UnpackSettings): Step[] {
-  const root = isRoot();
-  const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;
-  const opened = paths.map((path, index): Step => {
-    return { kind: 'open', to: layer(index), from: null, path, flags, resolve: 0 };
-  });
-  return [
-    ...(root ? [] : opened),
-    {
-      kind: 'unpack',
-      archive: '0',
-      report: '1',
-      directory: layer(0),
-      below: paths.slice(1).map((_, index) => layer(index + 1)),
-      mode,
-      skipDevices: devices === 'skip',
-      fileCapabilities,
-      oneOwner: !root,
-      limits,
-    },
-  ];
+function unpackStep({ directory, below }: UnpackPlan, settings: UnpackSettings): Step {
+  const { mode, limits, devices, fileCapabilities } = settings;
+  const [skipDevices, oneOwner] = [devices === 'skip', !isRoot()];
+  return {
+    ...{ kind: 'unpack', archive: '0', report: '1', directory, below },
+    ...{ mode, skipDevices, fileCapabilities, oneOwner, limits },
+  };
 }
 
 /** Both ends at once: the archive goes in, the report comes out. */
-async function feed(
-  agent: Agent,
-  tar: AsyncIterable<Uint8Array>,
-  steps: readonly Step[],
-  { onProgress }: UnpackSettings,
-): Promise<Unpacked> {
+async function feed(plan: UnpackPlan, tar: AsyncIterable<Uint8Array>, settings: UnpackSettings): Promise<Unpacked> {
+  const { agent } = plan;
   const native = addon();
   const [archive, input] = native.pipe();
   const [output, report] = native.pipe();
   const writer = new PipeWriter(input);
   const answer = readAll(output);
-  const ran = agent.run(steps, { descriptors: [archive, report], doing: 'unpacking' });
+  const ran = agent.run([...plan.steps, unpackStep(plan, settings)], {
+    descriptors: [archive, report, ...plan.descriptors],
+    doing: 'unpacking',
+  });
   for (const descriptor of [archive, report] satisfies Descriptor[]) descriptor.close();
   const close = () => writer.close();
   ran.then(close, close);
   // What the agent says explains more than that it has stopped reading.
-  const written = await writer.writeAll(tar, onProgress).then(
+  const written = await writer.writeAll(tar, settings.onProgress).then(
     () => undefined,
     (error: unknown) => ({ error }),
   );

@@ -116,6 +116,16 @@ describe('unpackLayer', () => {
     expect(layers.stat('var/x'), 'hidden by a whiteout').toMatchObject({ uid: 0, gid: 0 });
   });
 
+  it('finds those attributes also where the layers below cannot be shown as one', async (context) => {
+    needsRoot(context);
+    using layers = new Layers();
+    await layers.unpack(tar(directory('tmp', { mode: 0o1777, uid: 3 })), 'one');
+    // An overlay refuses a directory that it has already (ELOOP).
+    await layers.unpack(tar(file('tmp/a')), 'layer', ['one', 'one']);
+    expect(layers.stat('tmp')).toMatchObject({ uid: 3 });
+    expect(layers.stat('tmp').mode & 0o7777).toBe(0o1777);
+  });
+
   it('makes what GNU tar makes of its own archives', async (context) => {
     needsRoot(context);
     needsPrograms(context, 'tar');
