@@ -3,40 +3,30 @@
  * in build/peers, or the directory that TSCONTAIN_PEERS names.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Image } from '../../lib/image/image.js';
 import { ImageStore } from '../../lib/image/index.js';
 import { decompressLayer } from '../../lib/image/layer/decompress.js';
 import { snapshot } from '../support/tree.js';
+import { images, lacking, make, run, Scratch } from './peers.js';
 
-const programs = ['dpkg-query', 'umoci', 'skopeo', 'setcap', 'setfattr', 'zstd'];
-const missing = programs.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
-const lacking =
-  process.geteuid?.() !== 0 ? 'needs root' : missing.length > 0 ? `not installed: ${missing.join(', ')}` : undefined;
-
+const reason = lacking('dpkg-query', 'umoci', 'skopeo', 'setcap', 'setfattr', 'zstd');
 const limits = { bytes: 2 ** 32, ratio: 1000 };
-const run = (program: string, ...argv: string[]) =>
-  execFileSync(program, argv, { encoding: 'utf8', maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'pipe'] });
 
-describe.skipIf(lacking)(`images of other people’s tools${lacking ? ` (${lacking})` : ''}`, () => {
-  const scratch = mkdtempSync(join(tmpdir(), 'tscontain-peers-'));
-  const images = process.env.TSCONTAIN_PEERS ?? 'build/peers';
+describe.skipIf(reason)(`images of other people’s tools${reason ? ` (${reason})` : ''}`, () => {
+  const scratch = new Scratch();
   let store: ImageStore;
 
   beforeAll(async () => {
-    mkdirSync(images, { recursive: true });
-    run(`${import.meta.dirname}/build.sh`, images);
-    store = await ImageStore.open({ path: join(scratch, 'store') });
+    make('build.sh');
+    store = await ImageStore.open({ path: scratch.at('store') });
   }, 600_000);
 
   afterAll(async () => {
     await store?.close();
-    rmSync(scratch, { recursive: true, force: true });
+    scratch.dispose();
   }, 60_000);
 
   it.each([
@@ -63,26 +53,26 @@ describe.skipIf(lacking)(`images of other people’s tools${lacking ? ` (${lacki
 
   it('what is saved is the image to skopeo, with the digest that it had, and the same when copied further', async () => {
     const image = await Image.open(join(images, 'layout-zstd'), 'many', { store });
-    const archive = join(scratch, 'saved.tar');
+    const archive = scratch.at('saved.tar');
     await image.save(archive, { reference: 'example.org/many:1' });
     const found = JSON.parse(run('skopeo', '--insecure-policy', 'inspect', `oci-archive:${archive}`));
     expect(found.Digest).toBe(image.descriptor.digest);
     expect(found.Layers).toEqual(image.manifest.layers.map(({ digest }) => digest));
-    run('skopeo', '--insecure-policy', 'copy', '--quiet', `oci-archive:${archive}`, `oci:${scratch}/again:many`);
-    const again = await Image.open(`${scratch}/again`, 'many', { store });
+    run('skopeo', '--insecure-policy', 'copy', '--quiet', `oci-archive:${archive}`, `oci:${scratch.path}/again:many`);
+    const again = await Image.open(`${scratch.path}/again`, 'many', { store });
     expect(again.descriptor.digest).toBe(image.descriptor.digest);
     expect(again.id).toBe(image.id);
   }, 120_000);
 
   it('umoci unpacks a layout that we saved to the tree of the original', async () => {
     const image = await Image.open(join(images, 'layout'), 'many', { store });
-    await image.save(join(scratch, 'saved'), { format: 'oci-layout', reference: 'many:latest' });
-    const [name] = run('umoci', 'list', '--layout', join(scratch, 'saved')).trim().split('\n');
-    run('umoci', 'unpack', '--image', `${scratch}/saved:${name}`, join(scratch, 'ours'));
-    run('umoci', 'unpack', '--image', `${images}/layout:many`, join(scratch, 'theirs'));
-    const listing = (bundle: string) => snapshot(join(scratch, bundle, 'rootfs'));
+    await image.save(scratch.at('saved'), { format: 'oci-layout', reference: 'many:latest' });
+    const [name] = run('umoci', 'list', '--layout', scratch.at('saved')).trim().split('\n');
+    run('umoci', 'unpack', '--image', `${scratch.path}/saved:${name}`, scratch.at('ours'));
+    run('umoci', 'unpack', '--image', `${images}/layout:many`, scratch.at('theirs'));
+    const listing = (bundle: string) => snapshot(scratch.at(bundle, 'rootfs'));
     expect(listing('ours')).toEqual(listing('theirs'));
-    run('touch', '-d', '1999-01-01', `${scratch}/ours/rootfs/srv/attributes`);
+    run('touch', '-d', '1999-01-01', `${scratch.path}/ours/rootfs/srv/attributes`);
     expect(listing('ours')).not.toEqual(listing('theirs'));
   }, 240_000);
 });
