@@ -8,6 +8,7 @@ export { type Index, type Manifest, parseIndex, parseManifest } from './manifest
 export {
   type Compression,
   isConfigType,
+  isForeignLayer,
   isIndexType,
   isManifestType,
   layerCompression,

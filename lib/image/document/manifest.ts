@@ -97,7 +97,8 @@ function isOci(type: string): boolean {
   return type === mediaTypes.ociManifest || type === mediaTypes.ociIndex;
 }
 
-function schema1(source: Source): Error {
+/** The error for a document of Docker's first format. */
+export function schema1(source: Source): Error {
   const hint = 'have it pushed again by a present-day builder, or convert it with skopeo copy --format oci';
   return refuse(source, 'it is of Docker’s schema 1, which is not supported', { hint });
 }

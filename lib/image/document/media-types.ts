@@ -53,6 +53,11 @@ export function layerCompression(mediaType: string): Compression | undefined {
   return layers.get(mediaType);
 }
 
+/** Whether registries were not to distribute it, so that it may be only where its `urls` say. */
+export function isForeignLayer(mediaType: string): boolean {
+  return /\.(nondistributable|foreign)\./.test(mediaType) && layers.has(mediaType);
+}
+
 /** Docker's first format, with signatures inside the document: a reader of its own, which nobody should need any more. */
 export function isSchema1Type(mediaType: string): boolean {
   return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(json|prettyjws)$/.test(mediaType);

@@ -3,6 +3,8 @@
 import type { Readable } from 'node:stream';
 import { ImageError } from '../../errors.js';
 import { type Digest, digestOf, parseDigest } from '../digest.js';
+import { schema1 } from '../document/manifest.js';
+import { isSchema1Type } from '../document/media-types.js';
 import { Authorization, authorized, type Scope } from './authorization.js';
 import { Deadline } from './deadline.js';
 import { statusFailure } from './failure.js';
@@ -132,13 +134,16 @@ export class RepositoryClient {
           `${doing}: it has ${length} bytes, and at most ${largestManifest} are read`,
         );
       }
+      const mediaType = response.header('content-type')?.split(';')[0]?.trim();
+      // The digest of a signed document is not that of its bytes; what is wrong with it is its age.
+      if (mediaType !== undefined && isSchema1Type(mediaType)) {
+        discard(response);
+        throw schema1({ name: `the manifest ${reference} of ${this.place}`, code: 'ERR_MANIFEST' });
+      }
       const bytes = await readAll(response, largestManifest, doing, this.signal, 'ERR_MANIFEST');
       const said = response.header('docker-content-digest');
-      return {
-        bytes,
-        digest: verified(bytes, [digest, said === undefined ? undefined : parseDigest(said, doing)], doing),
-        mediaType: response.header('content-type')?.split(';')[0]?.trim(),
-      };
+      const expected = [digest, said === undefined ? undefined : parseDigest(said, doing)];
+      return { bytes, digest: verified(bytes, expected, doing), mediaType };
     });
   }
 

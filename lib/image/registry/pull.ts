@@ -2,13 +2,20 @@
 
 import { AbortedError, ImageError } from '../../errors.js';
 import type { Digest } from '../digest.js';
-import { type Descriptor, isIndexType, type Manifest, parseIndex, parseManifest } from '../document/index.js';
+import {
+  type Descriptor,
+  isForeignLayer,
+  isIndexType,
+  type Manifest,
+  parseIndex,
+  parseManifest,
+} from '../document/index.js';
 import { type Platform, selectPlatform } from '../platform.js';
 import type { OnProgress } from '../progress.js';
 import type { Reference } from '../reference.js';
 import { type Document, RepositoryClient } from './client.js';
 import { Deadline } from './deadline.js';
-import { type BlobSink, type Content, downloadBlob } from './download.js';
+import { type BlobSink, downloadBlob } from './download.js';
 import { inParallel } from './parallel.js';
 import { endpointsOf, type RegistrySettings } from './settings.js';
 
@@ -87,7 +94,7 @@ class Pull {
     await inParallel(
       contents(manifest),
       settings.registry.parallel,
-      (content) => downloadBlob(client, content, store, settings.onProgress),
+      (content) => downloadContent(client, content, store, settings.onProgress),
       (reason) => client.cancel(reason),
     );
     // What is in the store has all that it refers to.
@@ -124,7 +131,24 @@ class Pull {
   }
 }
 
+async function downloadContent(
+  client: RepositoryClient,
+  content: Descriptor,
+  store: PullStore,
+  onProgress: OnProgress | undefined,
+): Promise<void> {
+  try {
+    await downloadBlob(client, content, store, onProgress);
+  } catch (error) {
+    if (!(error instanceof ImageError && error.code === 'ERR_NOT_FOUND' && isForeignLayer(content.mediaType)))
+      throw error;
+    const { message, status } = error;
+    const hint = `it is ${content.mediaType}, which registries need not have; addresses in \`urls\` are never followed`;
+    throw new ImageError('ERR_NOT_FOUND', message, { status, hint, cause: error });
+  }
+}
+
 /** Each content of an image once. */
-export function contents({ config, layers }: Manifest): readonly Content[] {
+export function contents({ config, layers }: Manifest): readonly Descriptor[] {
   return [...new Map([config, ...layers].map((content) => [content.digest, content])).values()];
 }

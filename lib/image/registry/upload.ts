@@ -38,23 +38,33 @@ export async function uploadBlob(
   if (await client.hasBlob(digest)) return options.onProgress?.({ phase: 'exists', digest, total });
   let session: URL | undefined;
   for (const from of options.mountFrom) {
-    session = await mount(client, digest, from);
-    if (session === undefined) return options.onProgress?.({ phase: 'mounted', digest, total });
+    const answer = await mount(client, digest, from);
+    if (answer === 'mounted') return options.onProgress?.({ phase: 'mounted', digest, total });
+    session = answer ?? session;
   }
   await new Upload(client, content, read, options).run(session);
   options.onProgress?.({ phase: 'uploaded', digest, total });
 }
 
-/** @returns undefined if it was mounted, else the session of an upload that the registry has begun instead */
-async function mount(client: RepositoryClient, digest: Digest, from: string): Promise<URL | undefined> {
+/**
+ * Takes a blob over from another repository. That is a favour: whoever may not read there, or asks a registry that knows no mounts,
+ * sends the blob.
+ * @returns the session of an upload that the registry has begun instead; undefined if it has refused
+ */
+async function mount(client: RepositoryClient, digest: Digest, from: string): Promise<'mounted' | URL | undefined> {
   const doing = `mounting ${digest} from ${from} in ${client.place}`;
   const url = client.url('blobs/uploads/');
   url.searchParams.set('mount', digest);
   url.searchParams.set('from', from);
   const scope = `${client.push} repository:${from}:pull`;
-  const response = await client.expect({ method: 'POST', url, doing }, scope, [201, 202]);
-  discard(response);
-  return response.status === 201 ? undefined : client.transport.resolve(response, doing);
+  try {
+    const response = await client.expect({ method: 'POST', url, doing }, scope, [201, 202]);
+    discard(response);
+    return response.status === 201 ? 'mounted' : client.transport.resolve(response, doing);
+  } catch (error) {
+    if (error instanceof ImageError && error.status !== undefined && error.status < 500) return undefined;
+    throw error;
+  }
 }
 
 class Upload {
@@ -108,10 +118,8 @@ class Upload {
     try {
       const response = await client.send({ method: 'GET', url: session, doing: this.#doing }, client.push);
       discard(response);
-      const range = /^(?:bytes=)?0-(\d+)$/.exec(response.header('range') ?? '');
-      // A registry that has nothing may say 0-0, as for one byte: nothing is lost by sending it all.
-      const arrived = Number(range?.[1] ?? 0) + 1;
-      if (response.status !== 204 || !range || arrived === 1 || arrived > this.content.size) return undefined;
+      const arrived = arrivedBytes(response);
+      if (response.status !== 204 || arrived === undefined || arrived > this.content.size) return undefined;
       const next = client.transport.resolve(response, this.#doing);
       this.#offset = arrived;
       return next;
@@ -137,7 +145,8 @@ class Upload {
       if (response.status !== 202) return await this.#failed(response);
       discard(response);
       location = client.transport.resolve(response, this.#doing);
-      this.#offset = end;
+      // A registry may have taken less than it was sent, and says so.
+      this.#offset = Math.min(arrivedBytes(response) ?? end, end);
     }
     location.searchParams.set('digest', content.digest);
     const headers = { 'content-type': 'application/octet-stream' };
@@ -155,16 +164,25 @@ class Upload {
   ): Promise<Response> {
     const sized = { ...headers, 'content-length': String(end - start) };
     const asked = { method, url, headers: sized, doing: this.#doing, patience };
-    return this.client.send(asked, this.client.push, () =>
-      end === start ? new Uint8Array() : Readable.from(this.#counted(start, end), { objectMode: false }),
-    );
+    return this.client.send(asked, this.client.push, () => (end === start ? new Uint8Array() : this.#body(start, end)));
   }
 
-  async *#counted(start: number, end: number): AsyncGenerator<Uint8Array> {
+  /** The bytes, as long as somebody takes them: `patience` is for a registry that has got all of them. */
+  #body(start: number, end: number): Readable {
+    const { idle } = this.client.settings;
+    const stalled = new TransientError('ERR_TIMEOUT', `${this.#doing}: nothing was taken for ${idle} ms`, {});
+    const timer = setTimeout(() => body.destroy(stalled), idle);
+    const body = Readable.from(this.#counted(start, end, timer), { objectMode: false });
+    body.once('close', () => clearTimeout(timer)).on('error', () => {});
+    return body;
+  }
+
+  async *#counted(start: number, end: number, timer: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
     const { digest, size: total } = this.content;
     let bytes = start;
     for await (const chunk of this.read(start, end)) {
       bytes += chunk.length;
+      timer.refresh();
       this.#meter.report(() => ({ phase: 'uploading', digest, bytes, total }));
       yield chunk;
     }
@@ -179,6 +197,12 @@ class Upload {
     }
     return await this.client.fail(response, this.#doing);
   }
+}
+
+/** How much a registry has of an upload: `Range: 0-<last>`. One that has nothing may say 0-0, as for one byte. */
+function arrivedBytes(response: Response): number | undefined {
+  const last = /^(?:bytes=)?0-(\d+)$/.exec(response.header('range') ?? '')?.[1];
+  return last === undefined || last === '0' ? undefined : Number(last) + 1;
 }
 
 /** Puts a manifest or index under a tag or its digest; what it refers to must be there. */
