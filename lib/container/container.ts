@@ -37,6 +37,7 @@ import {
 } from './settings.js';
 import { resolveSources } from './sources.js';
 import { inspectStorage, type StorageInspection } from './storage/bound.js';
+import { sweepStateDirectory } from './storage/sweep.js';
 import { type ContainerImage, type ImageUse, planImage, takeImage } from './stored-image.js';
 import { readUserFiles } from './user-files.js';
 import { imageUser, namedUser, numericUser, type ResolvedUser, type UserFiles } from './users.js';
@@ -210,8 +211,9 @@ export class Container extends TypedEvents implements AsyncDisposable {
    * Remove what was left on the host by programs that are dead: cgroups, and directories of containers on disk. Running
    * containers, of this process or of others, are not touched. Returns how many things were removed.
    */
-  static sweep(): Promise<number> {
-    return launcher(launcherConfiguration).reclaim();
+  static async sweep(): Promise<number> {
+    const removed = await launcher(launcherConfiguration).reclaim();
+    return removed + (await sweepStateDirectory());
   }
 
   #ownProgram(): readonly string[] {

@@ -126,6 +126,10 @@ function stepHint(step: Step, errno: string): string | undefined {
       if (errno === 'EBADF')
         return "there is no private directory for storage on disk: set XDG_DATA_HOME, or upper: 'tmpfs'";
       break;
+    case 'ownStateDirectory':
+      if (errno === 'ESTALE' || errno === 'ENOENT')
+        return 'the directory of containers was replaced while this process ran: start it again';
+      break;
     case 'sparseFile':
       if (errno === 'EFBIG') return 'the file system of the directory of containers has no files of that size';
       break;

@@ -2,7 +2,7 @@
 
 import { lstatSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { PermissionError } from '../errors.js';
 import type { LauncherConfiguration } from '../launcher/launcher.js';
 import { baseSteps, type CgroupLayout, cgroupLayout, statFiles } from '../primitives/cgroup/index.js';
@@ -46,13 +46,23 @@ export function launcherConfiguration(): LauncherConfiguration {
   };
 }
 
-/** Where `storage: { upper: 'disk' }` is kept. A user without a home can do without, until a container asks for it. */
-function stateDirectory(): string {
-  if (isRoot()) return privateDirectory(join(privateDirectory('/var/lib/tscontain'), 'containers'));
+let state: string | undefined;
+
+/**
+ * Where `storage: { upper: 'disk' }` is kept, made if missing; found once, as the launcher holds it open. Empty for a user
+ * without a home, who can do without until a container asks for it.
+ */
+export function stateDirectory(): string {
+  state ??= isRoot() ? privateDirectory(join(privateDirectory('/var/lib/tscontain'), 'containers')) : ofUser();
+  return state;
+}
+
+function ofUser(): string {
   try {
-    // homedir() throws for a user without an entry in passwd(5) and without HOME.
-    const home = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
-    return privateDirectory(join(home, 'tscontain'));
+    const data = process.env.XDG_DATA_HOME;
+    // The specification ignores a relative one. homedir() throws for a user without an entry in passwd(5) and without HOME.
+    const home = data && isAbsolute(data) ? data : join(homedir(), '.local', 'share');
+    return privateDirectory(join(privateDirectory(join(home, 'tscontain')), 'containers'));
   } catch {
     return '';
   }

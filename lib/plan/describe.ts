@@ -99,6 +99,8 @@ export function describeStep(step: Step): StepDescription {
       return { ...page('stat', 'verify that "/" has nothing above it'), manual: 'pivot_root(2)' };
     case 'stateDirectory':
       return page('mkdir', `make a private directory on disk, as "${step.to}"`);
+    case 'ownStateDirectory':
+      return page('open_tree', `copy that directory, "${step.made}" in ${step.path}, as "${step.to}"`, step.path);
     case 'sparseFile':
       return page('openat', `make a file of ${step.size} bytes without a name, as "${step.to}"`);
     case 'loopDevice':

@@ -35,6 +35,7 @@ export const stepOp = {
   fchdir: 17,
   stateDirectory: 18,
   directoryInside: 19,
+  ownStateDirectory: 119,
   setHostname: 20,
   loopbackUp: 21,
   unshare: 22,
@@ -245,7 +246,9 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fchdir':
       return writer.put(op, [slots.of(step.to)]);
     case 'stateDirectory':
-      return writer.put(op, [slots.of(step.to)]);
+      return writer.put(op, [slots.of(step.to), step.detached ? 1 : 0]);
+    case 'ownStateDirectory':
+      return writer.put(op, [slots.of(step.to), slots.of(step.made)], [step.path]);
     case 'sparseFile': {
       const pieces = new RecordWriter();
       for (const { offset, bytes } of step.pieces) pieces.put(1, [offset], [bytes]);

@@ -158,8 +158,10 @@ export type Step =
   | { readonly kind: 'close'; readonly slot: Slot }
   | { readonly kind: 'fchdir'; readonly to: Slot }
   | { readonly kind: 'verifyRoot' }
-  /** The container's private directory on disk, as a mount, owned by the container's root. */
-  | { readonly kind: 'stateDirectory'; readonly to: Slot }
+  /** The container's private directory on disk, owned by the container's root: as a mount, or only made. */
+  | { readonly kind: 'stateDirectory'; readonly to: Slot; readonly detached: boolean }
+  /** The same as a mount, by init: the launcher has `made` it in the directory `path`. */
+  | { readonly kind: 'ownStateDirectory'; readonly to: Slot; readonly made: Slot; readonly path: string }
   /** A file in the directory of containers on disk, without a name: these bytes, and else holes. */
   | {
       readonly kind: 'sparseFile';

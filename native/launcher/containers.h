@@ -26,6 +26,7 @@ struct container {
   u64 oom_kills; // seen so far, v2
   bool stored;   // has a directory on disk
   int home;      // where it is, -1: in state_dir
+  int users;     // its user namespace, where it takes its root to remove that directory, -1: it does not
   int bounded;   // the root of the file system that is its alone, -1: none
   int remover;   // the process that removes it
   u32 next_group;

@@ -6,6 +6,7 @@ enum {
   NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
                CLONE_NEWCGROUP | CLONE_NEWTIME
 };
+enum { F_DUPFD_CLOEXEC = 1030 };
 
 static struct plan_context context;
 static struct failure failure;
@@ -94,6 +95,7 @@ static long clone_init(struct creation* creation) {
       // needs them while it makes and enters its namespaces; it hides after that.
       .hidden = !c->agent || sys(geteuid) == 0,
   };
+  memcpy(birth.name, c->name, sizeof birth.name);
   struct clone_args args = {.flags = c->clone_flags, .exit_signal = SIGCHLD};
   if (into >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
@@ -200,6 +202,7 @@ static long run_host_steps(struct creation* creation, const struct blob* steps) 
   context.state_dir = state_dir;
   context.state_name = c->name;
   context.owner = c->range >= 0 ? range_base(c->range) : (u64)sys(geteuid);
+  context.group = c->range >= 0 ? context.owner : (u64)sys(getegid);
   if (!steps->length)
     return 0;
   char path[64];
@@ -214,6 +217,9 @@ static long run_host_steps(struct creation* creation, const struct blob* steps) 
   struct stat_facts facts;
   int home = c->home >= 0 ? c->home : state_dir;
   c->stored = home >= 0 && stat_of(home, c->name, AT_SYMLINK_NOFOLLOW, &facts) == 0;
+  // An ordinary user may remove what is left only as root of this user namespace, which is kept for that.
+  if (c->stored && c->users < 0 && sys(geteuid) != 0)
+    c->users = (int)sys(fcntl, slot_fd(&context, SLOT_USERNS), F_DUPFD_CLOEXEC, 3);
   return rc < 0 ? fail(creation, STAGE_HOST_STEP, failure.step, rc, failure.text) : 0;
 }
 
@@ -258,6 +264,7 @@ struct container* new_container(const struct recipe* recipe) {
       .mounts = -1,
       .bounded = -1,
       .home = -1,
+      .users = -1,
       .oom = -1,
       .oom_counter = -1,
       .range = -1,

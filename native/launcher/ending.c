@@ -28,9 +28,13 @@ static int start_remover(struct container* c) {
   memcpy(name, c->name, sizeof name);
   const int kept[] = {c->home >= 0 ? c->home : state_dir, c->bounded, c->mounts};
   bool stored = c->stored;
+  int users = c->users;
   struct clone_args args = {.exit_signal = SIGCHLD};
   long pid = sys(clone3, &args, sizeof args);
   if (pid == 0) {
+    // The directories may be closed to their owner by their mode, as the overlay's own are, and the owner another id.
+    if (users >= 0 && sys(setns, users, CLONE_NEWUSER) < 0)
+      exit_now(1);
     for (int i = 0; i < 3; i++)
       if (kept[i] < 0 || sys(dup3, kept[i], i, O_CLOEXEC) < 0)
         sys(close, i);
@@ -69,6 +73,7 @@ static bool clean_up(struct container* c) {
   for (int h = 0; h < hierarchy_count; h++)
     close_fd(&c->dirs[h]);
   close_fd(&c->home);
+  close_fd(&c->users);
   range_release(c->range);
   c->state = FREE;
   while (container_high > 0 && containers[container_high - 1].state == FREE)
@@ -204,7 +209,8 @@ void on_reclaim(int client, u64 request) {
   for (int h = 0; h < hierarchy_count; h++)
     if (hierarchies[h].base >= 0)
       reclaim_directory(hierarchies[h].base, true, &removed);
-  if (state_dir >= 0)
+  // An ordinary user's directories take a user namespace, and so an agent.
+  if (state_dir >= 0 && sys(geteuid) == 0)
     reclaim_directory(state_dir, false, &removed);
   reply(client, request, (long)removed, 0, 0);
 }

@@ -5,7 +5,7 @@ static char prefix[NAME_LENGTH];
 static size_t prefix_length;
 
 // Field 22 of /proc/<pid>/stat, after the last parenthesis, since the name before it may hold anything
-// (proc_pid_stat(5)).
+// (proc_pid_stat(5)). 0 for a process that has ended, and that nobody has waited for yet.
 static u64 start_time(const char* path) {
   char stat[1024];
   long n = read_file(AT_FDCWD, path, stat, sizeof stat);
@@ -14,6 +14,8 @@ static u64 start_time(const char* path) {
   const char* at = stat + n;
   while (at > stat && *at != ')')
     at--;
+  if (stat + n - at > 2 && (at[2] == 'Z' || at[2] == 'X'))
+    return 0;
   for (int field = 2; field < 22 && *at; at++)
     field += *at == ' ';
   return number_parse(at, stat + n);

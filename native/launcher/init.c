@@ -34,6 +34,7 @@ struct running {
 
 static int container = -1;         // the socket that Node holds the other end of
 static bool agent, hidden, handed; // handed: descriptors have come from the host's side
+static char name[NAME_LENGTH];     // what the launcher calls it
 static struct running execs[MAX_EXECS];
 static int exec_high;
 static struct plan_context context;
@@ -402,6 +403,8 @@ _Noreturn void init_main(const struct birth* birth) {
   reset_context(&context, &failure);
   agent = birth->agent;
   hidden = birth->hidden;
+  memcpy(name, birth->name, sizeof name);
+  context.state_name = name;
   // What has lost its parent stays with the agent (strays.c has the rest of it).
   if (agent)
     sys(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

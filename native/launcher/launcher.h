@@ -18,6 +18,7 @@ struct birth {
   int ntasks;
   bool agent;
   bool hidden; // becomes undumpable once the id maps are written
+  char name[NAME_LENGTH];
 };
 // The child side of the clone: pid 1 of a container, or an agent. Never returns.
 _Noreturn void init_main(const struct birth* birth);

@@ -28,12 +28,12 @@ enum failure_detail {
 struct plan_context {
   int slots[SLOT_COUNT];
   struct failure* failure;
-  const char* state_name; // the container's own directory name in the state directory, host steps only
+  const char* state_name; // the container's own directory name in the state directory
   int state_dir;
-  u64 owner;   // the host id of the container's root
-  int bounded; // the root of a file system that was made for the container, host steps only
-  int node;    // the container's socket, init only
-  int home;    // where else than in state_dir the directory of that name is, host steps only
+  u64 owner, group; // the host ids of the container's root
+  int bounded;      // the root of a file system that was made for the container, host steps only
+  int node;         // the container's socket, init only
+  int home;         // where else than in state_dir the directory of that name is, host steps only
 };
 
 void reset_context(struct plan_context* context, struct failure* failure);
@@ -44,11 +44,11 @@ u32 count_steps(const struct blob* steps);
 typedef long step_function(struct plan_context* context, const struct record* step);
 step_function step_open_tree, step_fsopen, step_fsconfig, step_fsmount, step_mount_setattr, step_move_mount,
     step_pivot_root, step_mask, step_make_directory, step_write_file, step_symlink, step_open, step_close,
-    step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_set_hostname, step_loopback_up,
-    step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set, step_capabilities, step_prctl,
-    step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp, step_stdio, step_setsid,
-    step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity, step_io_priority,
-    step_personality, step_oom_score_adjust, step_setns, step_join_cgroup, step_fork;
+    step_change_directory, step_verify_root, step_fchdir, step_state_directory, step_own_state_directory,
+    step_set_hostname, step_loopback_up, step_unshare, step_set_groups, step_set_gid, step_set_uid, step_bounding_set,
+    step_capabilities, step_prctl, step_session_keyring, step_rlimit, step_umask, step_scheduling, step_seccomp,
+    step_stdio, step_setsid, step_controlling_tty, step_close_range, step_unblock_signals, step_exec, step_affinity,
+    step_io_priority, step_personality, step_oom_score_adjust, step_setns, step_join_cgroup, step_fork;
 step_function step_fsconfig_layers, step_unmount, step_detach, step_discard;
 step_function step_sparse_file, step_loop_device, step_fsconfig_device, step_layer_directories;
 step_function step_subvolume, step_subvolume_limit, step_remove_tree, step_root_directory, step_reclaim;

@@ -349,8 +349,10 @@ long step_fchdir(struct plan_context* context, const struct record* step) {
   return fd < 0 ? -EBADF : sys(fchdir, fd);
 }
 
-// ints: slot. Host side: the container's private directory on disk, with `upper` and `work` in it, owned by the
-// container's root; the slot gets a detached mount of it.
+enum { OPEN_TREE_CLONE_FLAG = 1, ESTALE_ERROR = 116 };
+
+// ints: slot, whether the slot gets a detached mount of it, or just the directory. Host side: the container's private
+// directory on disk, with `upper` and `work` in it, owned by the container's root.
 long step_state_directory(struct plan_context* context, const struct record* step) {
   if (context->state_dir < 0 || !context->state_name)
     return -EBADF;
@@ -361,7 +363,38 @@ long step_state_directory(struct plan_context* context, const struct record* ste
   if (dir < 0)
     return dir;
   rc = make_layer_directories(context, (int)dir);
-  long tree = rc < 0 ? rc : sys(open_tree, dir, "", 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH);
+  if (rc >= 0 && !step->ints[1])
+    return set_slot(context, step->ints[0], dir);
+  long tree = rc < 0 ? rc : sys(open_tree, dir, "", OPEN_TREE_CLONE_FLAG | O_CLOEXEC | AT_EMPTY_PATH);
   sys(close, dir);
+  return set_slot(context, step->ints[0], tree);
+}
+
+// ints: slot, slot of the directory that the launcher has made; blobs: path of what it is in. Inside, for a launcher
+// that may not mount: a detached mount of that very directory. Its descriptor is of no use for that, as it belongs to
+// the launcher's mount namespace, whose mounts cannot be copied here (open_tree(2)).
+long step_own_state_directory(struct plan_context* context, const struct record* step) {
+  int made = slot_fd(context, step->ints[1]);
+  if (made < 0 || !context->state_name)
+    return -EBADF;
+  long parent = sys(openat, AT_FDCWD, step->blobs[0].data, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (parent < 0)
+    return parent;
+  long tree = sys(open_tree, parent, context->state_name, OPEN_TREE_CLONE_FLAG | O_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+  sys(close, parent);
+  struct stat_facts wanted, found;
+  long rc = tree < 0 ? tree : stat_of(made, "", AT_EMPTY_PATH, &wanted);
+  if (rc >= 0)
+    rc = stat_of((int)tree, "", AT_EMPTY_PATH, &found);
+  if (rc >= 0 &&
+      (wanted.ino != found.ino || wanted.dev_major != found.dev_major || wanted.dev_minor != found.dev_minor)) {
+    explain(context, DETAIL_BAD_TYPE, "another directory is there");
+    rc = -ESTALE_ERROR;
+  }
+  if (rc < 0) {
+    if (tree >= 0)
+      sys(close, tree);
+    return rc;
+  }
   return set_slot(context, step->ints[0], tree);
 }

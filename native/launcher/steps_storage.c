@@ -12,9 +12,9 @@ long make_layer_directories(const struct plan_context* context, int dir) {
   for (int i = 0; i < 2 && rc >= 0; i++) {
     rc = sys(mkdirat, dir, names[i], 0755);
     if (rc >= 0)
-      rc = sys(fchownat, dir, names[i], context->owner, context->owner, AT_SYMLINK_NOFOLLOW);
+      rc = sys(fchownat, dir, names[i], context->owner, context->group, AT_SYMLINK_NOFOLLOW);
   }
-  return rc < 0 ? rc : sys(fchownat, dir, "", context->owner, context->owner, AT_EMPTY_PATH);
+  return rc < 0 ? rc : sys(fchownat, dir, "", context->owner, context->group, AT_EMPTY_PATH);
 }
 
 // O_TMPFILE, and where the file system has none, a name that is taken away at once.

@@ -1,35 +1,15 @@
 /** Mounts of an ordinary user: in a user namespace of their own, detached. The library runs from a copy that anyone may read. */
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import ts from 'typescript';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { TmpfsMount } from '../../lib/index.js';
+import { copyLibrary } from '../support/ordinary-user.js';
 import { needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
-
-const project = join(import.meta.dirname, '..', '..');
-
-/** The library as JavaScript, with what it needs to run. */
-function copyTo(folder: string): string {
-  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext };
-  for (const name of readdirSync(join(project, 'lib'), { recursive: true, encoding: 'utf8' })) {
-    if (!name.endsWith('.ts') || name.endsWith('.d.ts')) continue;
-    const target = join(folder, 'lib', name.replace(/\.ts$/, '.js'));
-    mkdirSync(dirname(target), { recursive: true });
-    writeFileSync(
-      target,
-      ts.transpileModule(readFileSync(join(project, 'lib', name), 'utf8'), { compilerOptions }).outputText,
-    );
-  }
-  for (const name of ['package.json', 'native/build/Release/tscontain.node', 'node_modules/node-gyp-build']) {
-    cpSync(join(project, name), join(folder, name), { recursive: true, dereference: true });
-  }
-  return JSON.stringify(join(folder, 'lib', 'primitives', 'mount', 'index.js'));
-}
 
 const program = (module: string) => `
 import { mkdirSync, readdirSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
@@ -66,7 +46,8 @@ it('an ordinary user mounts overlays in a user namespace, and is told what else 
   const folder = mkdtempSync('/tmp/tscontain-rootless-');
   try {
     chmodSync(folder, 0o755);
-    const module = copyTo(folder);
+    copyLibrary(folder);
+    const module = JSON.stringify(join(folder, 'dist', 'primitives', 'mount', 'index.js'));
     const target = join(folder, 'home');
     mkdirSync(target);
     await using home = await TmpfsMount.create({ target, size: '4MiB', uid: 1234, gid: 1234, mode: 0o755 });

@@ -96,7 +96,7 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   }
   const trees = [...base.hostTrees, deviceNodes, ...mountTrees];
   return {
-    host: { common: [], own: range ? trees : [] },
+    host: { common: [], own: [base.launcher ?? [], ...(range ? trees : [])] },
     container: {
       common: ahead(),
       own: [...(range ? [] : trees), ...system(), ...mounts.map((mount) => mount.steps), names, ...end()],

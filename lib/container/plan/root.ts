@@ -1,5 +1,6 @@
 /** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
 
+import { stateDirectory } from '../../host/configuration.js';
 import { propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, hostTree, plain } from '../../primitives/mount/steps.js';
 import type { ImageSettings } from '../settings/image.js';
@@ -14,6 +15,8 @@ import { volumes } from './volumes.js';
 
 /** Copies of host trees, and the steps that put the root together from them, in the slot `root`. */
 export interface RootSteps {
+  /** What only the launcher can do, whoever copies the trees. */
+  readonly launcher?: readonly Step[];
   readonly hostTrees: readonly (readonly Step[])[];
   readonly steps: readonly (readonly Step[])[];
 }
@@ -25,22 +28,32 @@ export interface RootSteps {
 export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, filled = false): RootSteps {
   const { image } = settings;
   if (image.kind !== 'host') {
-    const made = own ? ownRoot(own) : overlayRoot(lowerOf(image, ids), settings, filled);
+    const made = own ? ownRoot(own) : overlayRoot(lowerOf(image, ids), settings, ids, filled);
     return image.kind === 'layers' && image.volumes?.length
       ? { ...made, steps: [...made.steps, volumes(image.volumes, 'stage')] }
       : made;
   }
   hostRoots[ids] ??= hostRoot(ids);
-  return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage) : hostRoots[ids];
+  return settings.storage.upper === 'disk' ? onDisk(hostRoots[ids], settings.storage, ids) : hostRoots[ids];
 }
 
-/** Where what is written goes: a private directory, or a file system of its own. */
-function disk({ disk }: StorageSettings): Step[] {
-  return disk ? loopFile('disk', disk) : [{ kind: 'stateDirectory', to: 'disk' }];
+/** Where what is written goes: a private directory, or a file system of its own. Without a range init copies the mount. */
+function disk({ disk }: StorageSettings, ids: IdMode): { readonly launcher: Step[]; readonly tree: Step[] } {
+  if (disk) return { launcher: [], tree: loopFile('disk', disk) };
+  if (ids === 'range') return { launcher: [], tree: [{ kind: 'stateDirectory', to: 'disk', detached: true }] };
+  return {
+    launcher: [{ kind: 'stateDirectory', to: 'disk made', detached: false }],
+    tree: [{ kind: 'ownStateDirectory', to: 'disk', made: 'disk made', path: stateDirectory() }],
+  };
 }
 
 /** The same root in a private directory on disk. It is a mount of the host's file system, so it gets its attributes here. */
-function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps, storage: StorageSettings): RootSteps {
+function onDisk(
+  { hostTrees, steps: [first = [], ...rest] }: RootSteps,
+  storage: StorageSettings,
+  ids: IdMode,
+): RootSteps {
+  const { launcher, tree } = disk(storage, ids);
   const attributes: Step = {
     kind: 'mountSetattr',
     on: 'root',
@@ -54,7 +67,8 @@ function onDisk({ hostTrees, steps: [first = [], ...rest] }: RootSteps, storage:
     (step): Step => (step.kind === 'openTree' && step.to === 'root' ? { ...step, path: 'disk/upper' } : step),
   );
   return {
-    hostTrees: [...hostTrees, disk(storage)],
+    launcher,
+    hostTrees: [...hostTrees, tree],
     steps: [[attach('disk', 'stage', 'disk')], inDirectory.slice(0, 1), [attributes], inDirectory.slice(1), ...rest],
   };
 }
@@ -127,15 +141,20 @@ function lowerOf(image: Exclude<ImageSettings, { kind: 'host' }>, ids: IdMode): 
 }
 
 /** An overlay; what is written goes to the stage, or to a private directory on disk. */
-function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSettings, filled: boolean): RootSteps {
-  const onDisk = storage.upper === 'disk';
+function overlayRoot(
+  { tree, layers: lower }: Lower,
+  { storage }: ContainerSettings,
+  ids: IdMode,
+  filled: boolean,
+): RootSteps {
+  const own = storage.upper === 'disk' ? disk(storage, ids) : undefined;
   const directory = (under: string, name: string, mode: number): Step => ({
     kind: 'makeDirectory',
     under,
     path: name,
     mode,
   });
-  const upper: Step[] = onDisk
+  const upper: Step[] = own
     ? [attach('disk', 'stage', 'disk')]
     : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
   // Before the overlay is mounted, which would not expect its upper directory to change.
@@ -143,13 +162,19 @@ function overlayRoot({ tree, layers: lower }: Lower, { storage }: ContainerSetti
     ? [openDirectory('unfilled', 'stage', 'disk/upper'), { kind: 'lend', slot: 'unfilled' }]
     : [];
   return {
-    hostTrees: [tree, onDisk ? disk(storage) : []],
+    ...(own && { launcher: own.launcher }),
+    hostTrees: [tree, own?.tree ?? []],
     steps: [
       [
         attach('lower', 'stage', 'lower'),
         ...upper,
         ...fill,
-        ...containerOverlay('root', 'stage', { lower, upper: 'disk/upper', work: 'disk/work', onDisk }),
+        ...containerOverlay('root', 'stage', {
+          lower,
+          upper: 'disk/upper',
+          work: 'disk/work',
+          onDisk: own !== undefined,
+        }),
         // Kept by init: `changes()` and the like look at them.
         { kind: 'openTree', to: 'upper', from: 'stage', path: 'disk/upper', recursive: false },
         ...lowerView('below', 'stage', lower),
