@@ -87,6 +87,8 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f) 
 #define S_IFDIR 0040000
 #define S_IFREG 0100000
 #define S_IFCHR 0020000
+#define S_IFIFO 0010000
+#define S_IFLNK 0120000
 
 enum {
   EPERM = 1,

@@ -99,6 +99,8 @@ static long run(struct unpack* unpack, struct tar* tar, int source, u8* input) {
   if (rc >= 0)
     rc = take_all(unpack, tar, source, input);
   close_fd(&unpack->file);
+  if (rc >= 0 && unpack->opaque_root)
+    rc = unpack_hide_below(unpack);
   if (rc >= 0)
     rc = unpack_times(unpack);
   // What has failed is never told as done.

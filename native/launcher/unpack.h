@@ -26,6 +26,7 @@ struct unpack {
   u64 flags;
   int parents[MOST_PARENTS]; // the layers below, topmost first
   int nparents;
+  bool opaque_root; // nothing of the layers below is to be seen
   u64 most_bytes, most_entries, most_depth;
   u64 bytes, entries, devices, xattrs, owners; // made, and left out
   int file;                                    // the file that content goes to, or -1
@@ -54,5 +55,7 @@ long unpack_parent(struct unpack* unpack, const char* path, const char** name);
 bool unpack_is_whiteout(int dir, const char* name);
 // A directory that takes the place of a whiteout hides what is below it.
 long unpack_make_opaque(struct unpack* unpack, int dir);
+// Hides what the layers below have, name by name: overlayfs does not heed an opaque root (Linux 6.18).
+long unpack_hide_below(struct unpack* unpack);
 long unpack_keep_time(struct unpack* unpack, const char* path, i64 seconds, u32 nanoseconds);
 long unpack_open(int dir, const char* path, u64 flags);

@@ -195,8 +195,15 @@ static long make_symlink(struct unpack* unpack, int dir, const char* name, const
   return rc < 0 ? rc : set_time(unpack, dir, name, AT_SYMLINK_NOFOLLOW, entry);
 }
 
-// Only to a regular file that is in this layer already: looked up beneath it, following no link, and linked by its name
-// there, which nobody else can change meanwhile.
+// What can have two names. Of an archive that is no layer only files, as a link to a link leads somewhere else by its
+// other name.
+static bool may_link(struct unpack* unpack, u32 mode) {
+  bool layer = !(unpack->flags & UNPACK_ARCHIVE);
+  return (mode & S_IFMT) == S_IFREG || (layer && ((mode & S_IFMT) == S_IFLNK || (mode & S_IFMT) == S_IFIFO));
+}
+
+// Only to what is in this layer already: looked up beneath it, following no link, and linked by its name there, which
+// nobody else can change meanwhile.
 static long make_hard_link(struct unpack* unpack, int dir, const char* name, const struct tar_entry* entry) {
   static char parent[TAR_PATH];
   size_t cut = text_length(entry->link);
@@ -209,8 +216,13 @@ static long make_hard_link(struct unpack* unpack, int dir, const char* name, con
   long from = unpack_open(unpack->root, parent, O_PATH | O_DIRECTORY);
   long rc = from < 0 ? from : stat_of((int)from, last, AT_SYMLINK_NOFOLLOW, &facts);
   bool hides;
-  if (rc < 0 || (facts.mode & S_IFMT) != S_IFREG) {
-    rc = unpack_refuse(unpack, UNPACK_BAD, "a hard link to what is no regular file of this archive before it");
+  if (rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP) {
+    rc = unpack_refuse(unpack, UNPACK_BAD,
+                       "a hard link to what is not in this archive before it, and not behind a link");
+  } else if (rc < 0) {
+    rc = unpack_error(unpack, rc, "openat2");
+  } else if (!may_link(unpack, facts.mode)) {
+    rc = unpack_refuse(unpack, UNPACK_BAD, "a hard link to what is no file");
   } else if (stat_of(dir, name, AT_SYMLINK_NOFOLLOW, &here) == 0 && here.ino == facts.ino) {
     rc = 0; // it is that file already
   } else {
@@ -250,8 +262,10 @@ static long make_whiteout(struct unpack* unpack, int dir, const char* name, cons
   bool opaque = text_equal(hidden, ".wh..opq");
   if (!opaque && (!*hidden || text_equal(hidden, ".") || text_equal(hidden, "..") || is_reserved(hidden)))
     return unpack_refuse(unpack, UNPACK_BAD, "a whiteout of no name that there can be");
-  if (opaque && text_equal(entry->path, name))
-    return unpack_refuse(unpack, UNPACK_BAD, "an opaque root, which overlayfs does not heed: what is below would show");
+  if (opaque && text_equal(entry->path, name)) {
+    unpack->opaque_root = true;
+    return 0;
+  }
   long rc = opaque ? 0 : sys(mknodat, dir, hidden, WHITEOUT, 0);
   struct stat_facts facts;
   bool directory =

@@ -77,6 +77,52 @@ static long find_below(struct unpack* unpack, const char* path, int* below) {
   return -ENOENT;
 }
 
+// One name of a layer below. What this layer has there hides it already, unless both are directories.
+static long hide(struct unpack* unpack, const char* name) {
+  struct stat_facts facts;
+  long rc = stat_of(unpack->root, name, AT_SYMLINK_NOFOLLOW, &facts);
+  if (rc == -ENOENT) {
+    rc = sys(mknodat, unpack->root, name, S_IFCHR, 0);
+    return rc < 0 ? unpack_error(unpack, rc, "mknodat") : 0;
+  }
+  if (rc < 0)
+    return unpack_error(unpack, rc, "statx");
+  if ((facts.mode & S_IFMT) != S_IFDIR)
+    return 0;
+  long fd = unpack_open(unpack->root, name, O_DIRECTORY);
+  if (fd < 0)
+    return unpack_error(unpack, fd, "openat2");
+  rc = unpack_make_opaque(unpack, (int)fd);
+  sys(close, fd);
+  return rc;
+}
+
+static long hide_layer(struct unpack* unpack, int layer) {
+  static _Alignas(8) char entries[32768];
+  long got, rc = 0, fd = unpack_open(layer, ".", O_DIRECTORY);
+  if (fd < 0)
+    return unpack_error(unpack, fd, "openat2");
+  while (rc >= 0 && (got = sys(getdents64, fd, entries, sizeof entries)) != 0) {
+    if (got < 0)
+      rc = unpack_error(unpack, got, "getdents64");
+    for (long at = 0; at < got && rc >= 0;) {
+      const struct directory_entry* entry = (const struct directory_entry*)(entries + at);
+      at += entry->reclen;
+      if (!text_equal(entry->name, ".") && !text_equal(entry->name, ".."))
+        rc = hide(unpack, entry->name);
+    }
+  }
+  sys(close, fd);
+  return rc;
+}
+
+long unpack_hide_below(struct unpack* unpack) {
+  long rc = 0;
+  for (int i = 0; i < unpack->nparents && rc >= 0; i++)
+    rc = hide_layer(unpack, unpack->parents[i]);
+  return rc;
+}
+
 static long make_implied(struct unpack* unpack, int dir, const char* name, const char* path, int* below) {
   bool hides = unpack_is_whiteout(dir, name);
   long rc = hides ? sys(unlinkat, dir, name, 0) : 0;
@@ -116,7 +162,7 @@ static long make_directories(struct unpack* unpack, char* path) {
   long dir = unpack_open(unpack->root, ".", O_DIRECTORY);
   if (dir < 0)
     return unpack_error(unpack, dir, "openat2");
-  int below = unpack->nparents;
+  int below = unpack->opaque_root ? 0 : unpack->nparents;
   char* start = path;
   while (dir >= 0 && *start) {
     char* end = start;

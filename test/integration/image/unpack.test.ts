@@ -99,6 +99,40 @@ describe('unpackLayer', () => {
     expect(lists[1]).toEqual(lists[0]);
   });
 
+  it('hides all that is below an opaque root, wherever in the archive it is said', async () => {
+    using layers = new Layers();
+    const below = [
+      file('gone/x'),
+      file('file'),
+      directory('both', { mode: 0o700 }),
+      file('both/old'),
+      symlink('l', 'file'),
+    ];
+    await layers.unpack(tar(...below), 'one');
+    await layers.unpack(tar(file('second')), 'two', ['one']);
+    const own = [file('both/own'), file('file', 'own'), directory('new')];
+    const lists: string[][] = [];
+    for (const parts of [
+      [file('.wh..wh..opq'), ...own],
+      [...own, file('.wh..wh..opq')],
+    ]) {
+      await layers.unpack(tar(directory('.', { mtime: 5 }), ...parts), 'layer', ['two', 'one']);
+      lists.push(layers.list().filter((line) => !line.startsWith('d')));
+      expect(opaque(layers, 'both')).toBe('y');
+      expect(opaque(layers, 'new')).toBeUndefined();
+      expect(layers.stat('').mtimeMs).toBe(5000);
+    }
+    expect(lists[0]).toEqual(['- 644 both/own', '- 644 file', 'c 0 gone', 'c 0 l', 'c 0 second']);
+    expect(lists[1]).toEqual(lists[0]);
+  });
+
+  it('gives symbolic links and FIFOs a second name where the archive says so', async () => {
+    using layers = new Layers();
+    await layers.unpack(tar(symlink('l', 'nowhere'), hardLink('m', 'l'), { name: 'p', type: '6' }, hardLink('q', 'p')));
+    expect(layers.list()).toEqual(['l l -> nowhere', 'l m -> nowhere', 'p 644 p', 'p 644 q']);
+    for (const path of ['l', 'p']) expect(layers.stat(path).nlink).toBe(2);
+  });
+
   it('gives directories that the archive does not name the attributes of those below', async (context) => {
     needsRoot(context);
     using layers = new Layers();
