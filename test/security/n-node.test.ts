@@ -20,7 +20,7 @@ describe('N: Node', () => {
     // is and has; the store of images, and sources of these. What is read and written of a container is a descriptor that init has opened (fs/transfer.ts), or an agent (changes.ts). A primitive
     // by itself acts on the host, on paths that its caller names.
     const known =
-      /^(container\/(changes|fs|sources)\.ts|container\/fs\/(copy-out|transfer)\.ts|container\/(plan|sources)\/(host-image|kernel-file-systems|devices)\.ts|container\/settings\/kernel\.ts|container\/storage\/bound\.ts|host\/|image\/|launcher\/native\.ts|plan\/step\.ts|process\/(own|settings)\.ts|primitives\/)/;
+      /^(container\/(changes|fs|sources)\.ts|container\/fs\/(copy-out|transfer)\.ts|container\/(plan|sources)\/(host-image|kernel-file-systems|devices)\.ts|container\/settings\/kernel\.ts|container\/storage\/(bound|sweep)\.ts|host\/|image\/|launcher\/native\.ts|plan\/step\.ts|process\/(own|settings)\.ts|primitives\/)/;
     expect(users.filter((name) => !known.test(name))).toEqual([]);
     expect(users.length).toBeGreaterThan(2);
     // A function may be run in a namespace that a thread can enter, by the one primitive that offers it, and by no container.
