@@ -41,6 +41,8 @@ export interface Blueprint {
   readonly profile: ProcessProfile;
   /** How waiting calls are answered, where a handler decides some or refusals are told of. */
   readonly supervision: SupervisorRules | undefined;
+  /** The platform of the image, where it is not this host's. */
+  readonly foreign: string | undefined;
   /** Default limits that this host cannot enforce. */
   readonly relaxed: readonly Unenforceable[];
 }
@@ -86,6 +88,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
       setGroups: ids === 'range',
     },
     supervision,
+    foreign: settings.image.kind === 'layers' ? settings.image.foreign : undefined,
     relaxed,
   };
 }

@@ -22,16 +22,20 @@ const cloneHints: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'the cgroup is threaded, or has an invalid domain above it',
 };
 
-/** A step that failed while the container or a process was set up. */
+/**
+ * A step that failed while the container or a process was set up.
+ * @param foreign the platform of the image that the program is of, where it is not this host's
+ */
 export function stepError(
   steps: readonly Step[],
   failure: StepFailure,
   doing: string,
   place: Place = 'container',
+  foreign?: string,
 ): TscontainError {
   const step = failure.step === undefined ? undefined : steps[failure.step];
   const errno = errnoName(failure.errno);
-  if (step?.kind === 'exec') return execError(step.program, failure, place, steps);
+  if (step?.kind === 'exec') return execError(step.program, failure, place, steps, foreign);
   if (step?.kind === 'coreScheduling' && ['EINVAL', 'ENODEV'].includes(errno)) return noCoreScheduling(failure.errno);
   if (!step) {
     return new TscontainError('ERR_STEP', `${doing}: ${failure.text || 'starting'} failed: ${errno}`, {
@@ -256,7 +260,13 @@ function noCoreScheduling(errno: number): UnsupportedError {
   });
 }
 
-function execError(program: string, failure: StepFailure, place: Place, steps: readonly Step[]): TscontainError {
+function execError(
+  program: string,
+  failure: StepFailure,
+  place: Place,
+  steps: readonly Step[],
+  foreign: string | undefined,
+): TscontainError {
   const where = place === 'container' ? ' in the container' : '';
   const details = { errno: failure.errno, syscall: 'execve', path: program };
   const make = (code: string, message: string, hint: string) => new TscontainError(code, message, { ...details, hint });
@@ -288,7 +298,9 @@ function execError(program: string, failure: StepFailure, place: Place, steps: r
   }
   const errno = errnoName(failure.errno);
   if (errno === 'ENOEXEC') {
-    const hint = 'it is neither an ELF file for this processor nor a script that starts with "#!"';
+    const hint = foreign
+      ? `the image is for ${foreign}: give platform, or install an emulator that the kernel has open (binfmt_misc, flag F)`
+      : 'it is neither an ELF file for this processor nor a script that starts with "#!"';
     return make('ERR_COMMAND_NOT_EXECUTABLE', `cannot execute ${program}: it is no program (ENOEXEC)`, hint);
   }
   if (errno === 'E2BIG') {

@@ -358,7 +358,7 @@ export class Instance {
       failed: (failure) => {
         clearTimeout(attempt.watchdog);
         this.#forget(process, group);
-        process.fail(stepError(steps, failure, `starting ${argv[0]}`));
+        process.fail(stepError(steps, failure, `starting ${argv[0]}`, 'container', this.blueprint.foreign));
       },
       exited: (facts) => {
         clearTimeout(attempt.watchdog);

@@ -4,7 +4,7 @@
  */
 
 import type { Readable, Writable } from 'node:stream';
-import type { Image, ImageStore, RegistryOptions } from '../image/index.js';
+import type { Image, ImageStore, ImageUnpackOptions, OnProgress, RegistryOptions } from '../image/index.js';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
 import type { CapabilitiesOption, CapabilitySetsOption, ProcessAttributes } from '../process/attributes/options.js';
@@ -172,6 +172,19 @@ export interface ContainerOptions extends ProcessAttributes {
   readonly store?: ImageStore;
   /** How the registry is reached. */
   readonly registry?: RegistryOptions;
+  /**
+   * Which image a name stands for where it stands for several, such as `'linux/arm64'`: one of the store that is for another
+   * platform is not taken, and its name goes to the one that is fetched. Default: what the store has, else this host's. Programs
+   * for another processor take an emulator that the kernel has open (binfmt_misc, flag F); without it they cannot be executed.
+   */
+  readonly platform?: string;
+  /** How the layers of an image are unpacked, where they are not yet. These limits are those of a layer, not the container's. */
+  readonly unpack?: Pick<ImageUnpackOptions, 'limits' | 'devices' | 'fileCapabilities'>;
+  /**
+   * Hears of an image being fetched and unpacked, as {@link Image.pull} and {@link Image.unpack} tell of it; of nothing where all
+   * of it is there. What it throws ends the creation.
+   */
+  readonly onProgress?: OnProgress;
   /** A name for people and logs: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`. Default: generated. */
   readonly name?: string;
   /** Host name inside (RFC 1123). Default: the container's id. */
@@ -219,7 +232,7 @@ export interface ContainerOptions extends ProcessAttributes {
   };
   /** Only `'none'` so far: a network namespace of its own with loopback, up. */
   readonly network?: 'none';
-  /** Ends the creation, and the container, when it aborts. */
+  /** Ends the creation, also while an image is fetched or unpacked, and the container, when it aborts. */
   readonly signal?: AbortSignal;
 }
 

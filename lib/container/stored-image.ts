@@ -7,8 +7,9 @@ import { join, posix } from 'node:path';
 import { ImageError, OptionError } from '../errors.js';
 import type { Digest } from '../image/digest.js';
 import { Image, ImageStore, type Reference } from '../image/index.js';
-import { hostPlatform } from '../image/platform.js';
+import { fits, formatPlatform, hostPlatform } from '../image/platform.js';
 import { layerName } from '../image/store/layers.js';
+import { unpackImage } from '../image/unpack.js';
 import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
 import { parseArgv, readEnv } from './settings/strings.js';
 import { readImageUser } from './settings/user.js';
@@ -23,6 +24,8 @@ export interface ContainerImage {
   readonly reference: string | undefined;
   /** Digest of its manifest. */
   readonly digest: Digest;
+  /** What it is for, such as `linux/amd64`. */
+  readonly platform: string;
   /** Digests of its layers as tar archives, bottom first. */
   readonly layers: readonly Digest[];
   /** Ports that it says it listens on, such as `80/tcp`. They are not reachable for that. */
@@ -60,7 +63,8 @@ export async function takeImage(
   stored: StoredImageSettings,
   { needsProgram }: { readonly needsProgram: boolean },
 ): Promise<TakenImage> {
-  const signal = settings.signal instanceof AbortSignal ? settings.signal : undefined;
+  using own = ownSignal(settings.signal);
+  const { signal } = own;
   const store = stored.store ?? (await ImageStore.default());
   // Until its layers are leased, nothing else keeps the image.
   await using _hold = store.hold();
@@ -70,7 +74,7 @@ export async function takeImage(
     throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
   }
   const use = async (): Promise<ImageUse> => {
-    const lease = await image.unpack(signal ? { signal } : {});
+    const lease = await unpackImage(image, { ...stored.unpack, signal });
     return {
       image,
       inspection: inspectImage(image),
@@ -90,20 +94,35 @@ export async function planImage(settings: ContainerSettings, stored: StoredImage
   return configure(settings, stored, image).settings;
 }
 
+/** Fetching and unpacking know signals of this realm only. */
+function ownSignal(signal: AbortSignal | undefined): Disposable & { readonly signal: AbortSignal | undefined } {
+  if (signal === undefined || signal instanceof AbortSignal) return { signal, [Symbol.dispose]: () => {} };
+  const foreign: AbortSignal = signal;
+  const own = new AbortController();
+  const abort = () => own.abort(foreign.reason);
+  if (foreign.aborted) abort();
+  foreign.addEventListener('abort', abort, { once: true });
+  return { signal: own.signal, [Symbol.dispose]: () => foreign.removeEventListener('abort', abort) };
+}
+
 async function find(
-  { image, pull, registry }: StoredImageSettings,
+  { image, pull, registry, platform, unpack }: StoredImageSettings,
   store: ImageStore,
   signal: AbortSignal | undefined,
 ): Promise<Image> {
   if (image instanceof Image) return image;
   const name = String(image);
   const known = pull === 'always' ? undefined : await Image.get(name, { store });
-  if (known) return known;
+  if (known && (platform === undefined || fits(known.config, platform))) return known;
+  if (pull === 'never' && known && platform) {
+    const found = `the image ${image.familiar} of the store is for ${formatPlatform(known.config)}`;
+    throw new ImageError('ERR_NOT_FOUND', `${found}, and not for ${formatPlatform(platform)}`);
+  }
   if (pull === 'never') {
     throw new ImageError('ERR_NOT_FOUND', `the store has no image ${image.familiar}`, { hint: hintFor(image) });
   }
   try {
-    const settings = { platform: hostPlatform(), registry, signal, onProgress: undefined };
+    const settings = { platform: platform ?? hostPlatform(), registry, signal, onProgress: unpack.onProgress };
     return await Image.fetch(store, image, settings);
   } catch (cause) {
     const meant = hintFor(image);
@@ -126,7 +145,7 @@ interface Configured {
 }
 
 /** @throws ImageError `ERR_CONFIG` for what a caller could not have asked for either */
-function configure(settings: ContainerSettings, { decided }: StoredImageSettings, image: Image): Configured {
+function configure(settings: ContainerSettings, { decided, unpack }: StoredImageSettings, image: Image): Configured {
   const { env, workingDir, user, entrypoint, cmd, stopSignal, volumes, diffIds } = image.config;
   if (diffIds.length === 0) throw new ImageError('ERR_CONFIG', `the image ${nameOf(image)} has no layers`);
   try {
@@ -138,7 +157,8 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
         image: Object.freeze({
           kind: 'layers',
           directory: join(image.store.path, 'layers'),
-          names: diffIds.map((_, index) => `${layerName({ diffIds: diffIds.slice(0, diffIds.length - index) })}/root`),
+          names: layerNames(diffIds, unpack.variant),
+          ...(!fits(image.config, hostPlatform()) && { foreign: formatPlatform(image.config) }),
           volumes: ownVolumes(volumes, settings.mounts),
           ...(cwd !== undefined && { workingDir: cwd }),
         }),
@@ -153,6 +173,11 @@ function configure(settings: ContainerSettings, { decided }: StoredImageSettings
     if (!(cause instanceof OptionError)) throw cause;
     throw new ImageError('ERR_CONFIG', `the configuration of ${nameOf(image)}: ${cause.message}`, { cause });
   }
+}
+
+/** Topmost first. */
+function layerNames(diffIds: readonly Digest[], variant: string | undefined): readonly string[] {
+  return diffIds.map((_, index) => `${layerName({ diffIds: diffIds.slice(0, diffIds.length - index), variant })}/root`);
 }
 
 /** As Docker does, `..` is taken away as text, before there is a root in which it could mean something else. */
@@ -199,5 +224,6 @@ function nameOf({ reference, id }: Image): string {
 
 function inspectImage({ id, reference, descriptor, config }: Image): ContainerImage {
   const { diffIds: layers, exposedPorts, volumes } = config;
-  return Object.freeze({ id, reference, digest: descriptor.digest, layers, exposedPorts, volumes });
+  const platform = formatPlatform(config);
+  return Object.freeze({ id, reference, digest: descriptor.digest, platform, layers, exposedPorts, volumes });
 }

@@ -101,6 +101,11 @@ function fitness(image: Platform, wanted: Platform): number | undefined {
   return can - has;
 }
 
+/** Whether an image of one platform runs where another is asked for: the same, or an older generation of it. */
+export function fits(image: Platform, wanted: Platform): boolean {
+  return fitness(image, wanted) !== undefined;
+}
+
 /** The generation as a number, where generations have an order: each runs what is for those before it. */
 function generation({ architecture, variant }: Platform): number | undefined {
   if (architecture !== 'amd64' && architecture !== 'arm' && architecture !== 'arm64') return undefined;

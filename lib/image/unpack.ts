@@ -63,6 +63,15 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
   };
 }
 
+const ownKeys = defineSchema(['limits', 'devices', 'fileCapabilities']);
+
+/** The same as an option of something that has a signal and tells of progress itself. */
+export function readOwnUnpackOptions(options: unknown, option: string, onProgress?: unknown): UnpackSettings {
+  const { limits, devices, fileCapabilities } = readObject(options, option, ownKeys);
+  const settings = readUnpackOptions({ limits, devices, fileCapabilities }, option);
+  return { ...settings, onProgress: readOnProgress(onProgress) };
+}
+
 /** Those of the limits that a compressed archive can be held to while it is not unpacked. */
 export function readTarLimits(limits: unknown): DecompressLimits {
   return readUnpackOptions(limits === undefined ? {} : { limits }).tar;

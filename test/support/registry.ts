@@ -115,7 +115,10 @@ export class MemoryStore implements PullStore, PushStore {
 const oci = 'application/vnd.oci.image';
 
 /** A small image, as documents and blobs; its layers need be none to be fetched. */
-export function makeImage(layers: readonly Buffer[]): {
+export function makeImage(
+  layers: readonly Buffer[],
+  architecture = 'amd64',
+): {
   manifest: Buffer;
   mediaType: string;
   digest: Digest;
@@ -123,7 +126,7 @@ export function makeImage(layers: readonly Buffer[]): {
 } {
   const config = Buffer.from(
     JSON.stringify({
-      architecture: 'amd64',
+      architecture,
       os: 'linux',
       rootfs: { type: 'layers', diff_ids: layers.map((layer) => digestOf(layer)) },
     }),
@@ -156,5 +159,28 @@ export function serveImage(image: ReturnType<typeof makeImage>): Answer {
       response.writeHead(start > 0 ? 206 : 200, { 'content-length': blob.length - start, ...(start > 0 && range) });
       response.end(blob.subarray(start));
     } else response.writeHead(404).end();
+  };
+}
+
+/** Serves an index of images, each for its architecture, under every tag. */
+export function serveIndex(images: Readonly<Record<string, ReturnType<typeof makeImage>>>): Answer {
+  const mediaType = `${oci}.index.v1+json`;
+  const manifests = Object.entries(images).map(([architecture, { manifest, mediaType, digest }]) => ({
+    mediaType,
+    digest,
+    size: manifest.length,
+    platform: { os: 'linux', architecture },
+  }));
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
+  return (request, response, body) => {
+    const path = request.url ?? '';
+    const asked = path.slice(path.lastIndexOf('/') + 1);
+    const all = Object.values(images);
+    const image = all.find(
+      ({ digest, blobs }) => digest === asked || (!path.includes('/manifests/') && blobs.has(asked)),
+    );
+    if (image) return serveImage(image)(request, response, body);
+    if (!path.includes('/manifests/')) return response.writeHead(404).end();
+    response.writeHead(200, { 'content-type': mediaType, 'docker-content-digest': digestOf(index) }).end(index);
   };
 }

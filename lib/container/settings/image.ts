@@ -2,7 +2,9 @@
 
 import { ImageError, OptionError } from '../../errors.js';
 import { Image, ImageStore, parseReference, type Reference } from '../../image/index.js';
+import { type Platform, parsePlatform } from '../../image/platform.js';
 import { type RegistrySettings, readRegistryOptions } from '../../image/registry/settings.js';
+import { readOwnUnpackOptions, type UnpackSettings } from '../../image/unpack.js';
 import { readHostPath, readSubPath } from './paths.js';
 import { copyObject, defineSchema, expectKeys, optionName, readChoice, readList, readObject } from './schema.js';
 
@@ -19,6 +21,8 @@ export interface LayersSettings {
   readonly directory: string;
   /** Relative to it, topmost first, each once. */
   readonly names: readonly string[];
+  /** What the image is for, where that is not this host's platform. */
+  readonly foreign?: string;
   /** Of the image's configuration, where it decides: its working directory. */
   readonly workingDir?: string;
   /** Volumes to be made: absolute paths of the container, those above before those below. */
@@ -34,12 +38,16 @@ export interface StoredImageSettings {
   /** Where a reference is looked for; the usual store if undefined. */
   readonly store: ImageStore | undefined;
   readonly registry: RegistrySettings;
+  /** Only an image for it is taken, where one was asked for. */
+  readonly platform: Platform | undefined;
+  /** How its layers are unpacked, and who hears of it and of their being fetched. */
+  readonly unpack: UnpackSettings;
   /** Which of its settings the image does not decide, as the caller has. */
   readonly decided: { readonly user: boolean; readonly cwd: boolean };
 }
 
 /** What callers say of an image, and of where it comes from. */
-export const imageKeys = ['image', 'pull', 'store', 'registry'] as const;
+export const imageKeys = ['image', 'pull', 'store', 'registry', 'platform', 'unpack', 'onProgress'] as const;
 
 /** OVL_MAX_STACK. */
 const mostLayers = 500;
@@ -50,7 +58,15 @@ export const hostImage: ImageSettings = Object.freeze({ kind: 'host' });
 
 /** An image with the options that are about it. `decided` says what else the caller gave that an image would. */
 export function readImage(
-  { image = 'host', pull, store, registry }: { readonly [Key in (typeof imageKeys)[number]]?: unknown },
+  {
+    image = 'host',
+    pull,
+    store,
+    registry,
+    platform,
+    unpack,
+    onProgress,
+  }: { readonly [Key in (typeof imageKeys)[number]]?: unknown },
   decided: StoredImageSettings['decided'],
 ): ImageSettings {
   if (typeof image === 'string' && image !== 'host') {
@@ -60,19 +76,32 @@ export function readImage(
       pull: pull === undefined ? 'missing' : readChoice(pull, 'pull', ['missing', 'always', 'never']),
       store: store === undefined ? undefined : readStore(store, 'store'),
       registry: readRegistryOptions(registry ?? {}, 'registry'),
+      platform: platform === undefined ? undefined : parsePlatform(platform),
+      unpack: readOwnUnpackOptions(unpack === undefined ? {} : unpack, 'unpack', onProgress),
       decided,
     });
   }
-  for (const [key, value] of Object.entries({ pull, store, registry })) {
-    if (value === undefined) continue;
-    const hint = 'it is about an image that is looked for by its name';
-    throw new OptionError(key, 'no setting beside this image', value, { hint });
-  }
+  refuse({ pull, store, registry, platform }, 'it is about an image that is looked for by its name');
   if (image instanceof Image) {
-    const registry = readRegistryOptions({}, 'registry');
-    return Object.freeze({ kind: 'stored', image, pull: 'never', store: image.store, registry, decided });
+    return Object.freeze({
+      kind: 'stored',
+      image,
+      pull: 'never',
+      store: image.store,
+      registry: readRegistryOptions({}, 'registry'),
+      platform: undefined,
+      unpack: readOwnUnpackOptions(unpack === undefined ? {} : unpack, 'unpack', onProgress),
+      decided,
+    });
   }
+  refuse({ unpack, onProgress }, 'it is about an image of a store, whose layers are unpacked');
   return readDirectories(image, 'image');
+}
+
+function refuse(options: Readonly<Record<string, unknown>>, hint: string): void {
+  for (const [key, value] of Object.entries(options)) {
+    if (value !== undefined) throw new OptionError(key, 'no setting beside this image', value, { hint });
+  }
 }
 
 function readReference(text: string, option: string): Reference {

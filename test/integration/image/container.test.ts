@@ -118,6 +118,7 @@ describe('a container of an image', () => {
       id: image.id,
       reference: 'docker.io/library/volumes:1',
       digest: image.descriptor.digest,
+      platform: 'linux/amd64',
       layers: image.config.diffIds,
       exposedPorts: ['80/tcp'],
       volumes: ['/data/deep'],

@@ -84,6 +84,21 @@ describe('an image', () => {
     refusal(() => parseContainerOptions({ image: 'alpine', pull: 'sometimes' }), 'pull');
     refusal(() => parseContainerOptions({ image: 'alpine', store: {} }), 'store');
     refusal(() => parseContainerOptions({ image: 'alpine', registry: { retries: -1 } }), 'registry.retries');
+    for (const image of ['host', { rootfs: '/r' }]) {
+      for (const [key, value] of Object.entries({ platform: 'arm64', unpack: {}, onProgress: () => {} })) {
+        refusal(() => parseContainerOptions({ image, [key]: value }), key);
+      }
+    }
+    const bad = (options: object, option: string) =>
+      refusal(() => parseContainerOptions({ image: 'alpine', ...options }), option);
+    bad({ platform: 'linux/' }, 'platform');
+    bad({ platform: 5 }, 'platform');
+    bad({ unpack: { devices: 'include' } }, 'unpack.devices');
+    bad({ unpack: { limits: { bytes: -1 } } }, 'unpack.limits.bytes');
+    bad({ unpack: { limits: { memory: 1 } } }, 'unpack.limits.memory');
+    bad({ unpack: { signal: AbortSignal.abort() } }, 'unpack.signal');
+    bad({ unpack: null }, 'unpack');
+    bad({ onProgress: 'bar' }, 'onProgress');
   });
 
   it('has a rootfs when it is an object', () => {
