@@ -4,6 +4,7 @@ import { ImageError } from '../../errors.js';
 import { type Digest, DigestCheck, digestOf } from '../digest.js';
 import { type Compression, mediaTypes } from '../document/index.js';
 import { readAll } from '../source/copy.js';
+import { beginning, beginsAsImages, expectTar } from '../source/recognize.js';
 import type { ImageStore } from '../store/index.js';
 import type { NewLayer } from '../write.js';
 import { compressLayer } from './compress.js';
@@ -11,8 +12,6 @@ import { compressionOf, type DecompressLimits, decompressLayer } from './decompr
 import { Incoming } from './incoming.js';
 
 const types = { none: mediaTypes.ociLayer, gzip: mediaTypes.ociLayerGzip, zstd: mediaTypes.ociLayerZstd };
-const block = 512;
-
 /** Stores a plain tar, compressed. */
 export async function addPlainLayer(
   store: ImageStore,
@@ -64,7 +63,12 @@ class PlainTar {
   async *pass(plain: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     const incoming = new Incoming(plain);
     try {
-      expectHeader(await incoming.peek(block));
+      const start = await incoming.peek(beginning);
+      expectTar(start, 'the layer');
+      if (this.expected === undefined && beginsAsImages(start)) {
+        const hint = 'it is an archive of images, as of `docker save`: that is for Image.load';
+        throw new ImageError('ERR_LAYER', 'the layer is no file system', { hint });
+      }
       for await (const piece of incoming.rest()) {
         this.#check.update(piece);
         yield piece;
@@ -79,16 +83,5 @@ class PlainTar {
   digest(): Digest {
     if (this.#digest === undefined) throw new RangeError('the tar has not come to its end');
     return this.#digest;
-  }
-}
-
-/** The sum of all bytes of a header, its own field taken as spaces (ustar, pax(1)). An archive of nothing begins with zeros. */
-function expectHeader(header: Uint8Array): void {
-  if (header.length === block && header.every((byte) => byte === 0)) return;
-  const written = /^[ ]*([0-7]{1,7})[ \0]/.exec(Buffer.from(header.subarray(148, 156)).toString('latin1'))?.[1];
-  const sum = header.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 0x20 : byte), 0);
-  if (header.length < block || written === undefined || Number.parseInt(written, 8) !== sum) {
-    const hint = 'a layer is a tar, plain or compressed with gzip or zstd';
-    throw new ImageError('ERR_LAYER', 'the layer does not begin as a tar does', { hint });
   }
 }

@@ -3,6 +3,7 @@
 import { open } from 'node:fs/promises';
 import { AbortedError, ImageError, OptionError } from '../../errors.js';
 import { readAll } from './copy.js';
+import { LayoutDirectory } from './layout.js';
 
 /** A path, or bytes: a stream of Node or the web, or anything else that yields pieces of bytes. */
 export type ArchiveSource = string | AsyncIterable<Uint8Array>;
@@ -20,11 +21,20 @@ async function* readFile(path: string, signal: AbortSignal | undefined): AsyncGe
     throw new ImageError(code, `${path} could not be opened: ${cause.code}`, { path, cause });
   });
   try {
-    if (!(await file.stat()).isFile()) throw new ImageError('ERR_LAYER', `${path} is no regular file`, { path });
+    const stats = await file.stat();
+    if (stats.isDirectory()) throw await directoryGiven(path);
+    if (!stats.isFile()) throw new ImageError('ERR_LAYER', `${path} is no regular file`, { path });
     yield* readAll(file, signal);
   } finally {
     await file.close();
   }
+}
+
+async function directoryGiven(path: string): Promise<ImageError> {
+  const hint = (await LayoutDirectory.is(path))
+    ? 'it is an OCI image layout: that is for Image.open'
+    : 'a directory of files is for Image.fromDirectory';
+  return new ImageError('ERR_LAYER', `${path} is a directory, and no archive`, { path, hint });
 }
 
 async function* readPieces(

@@ -1,6 +1,6 @@
 /** OCI image layouts: a directory of blobs with an index (OCI image-spec, image-layout.md). */
 
-import { type FileHandle, stat } from 'node:fs/promises';
+import { type FileHandle, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError } from '../../errors.js';
 import type { BlobSource } from '../blobs.js';
@@ -18,9 +18,12 @@ export class LayoutDirectory implements BlobSource {
 
   /** @throws ImageError `ERR_NOT_FOUND` if it is no layout, `ERR_MANIFEST` if it is a bad one */
   static async open(path: string): Promise<LayoutDirectory> {
-    const marker = await readBeneath(path, 'oci-layout', 4096).catch((cause) => {
-      const hint = 'a layout has the files oci-layout and index.json; archives are for Image.load';
-      throw new ImageError('ERR_NOT_FOUND', `${path} is no OCI image layout`, { path, cause, hint });
+    const marker = await readBeneath(path, 'oci-layout', 4096).catch(async (cause) => {
+      throw new ImageError('ERR_NOT_FOUND', `${path} is no OCI image layout`, {
+        path,
+        cause,
+        hint: await hintAt(path),
+      });
     });
     if (versionOf(marker) !== '1.0.0') {
       throw new ImageError('ERR_MANIFEST', `${path}: its oci-layout should say imageLayoutVersion 1.0.0`, { path });
@@ -55,6 +58,16 @@ export class LayoutDirectory implements BlobSource {
       await file.close();
     }
   }
+}
+
+/** What a path may be that is no layout. */
+async function hintAt(path: string): Promise<string> {
+  const type = await stat(path).catch(() => undefined);
+  if (!type) return 'there is nothing of this name, or it cannot be read';
+  if (!type.isDirectory()) return 'archives are for Image.load, and those of a root file system for Image.fromTar';
+  const names = new Set(await readdir(path).catch(() => []));
+  if (names.has('manifest.json')) return 'an archive of `docker save` is for Image.load as it is, not unpacked';
+  return 'a layout has the files oci-layout and index.json; a tree of files is for Image.fromDirectory';
 }
 
 /** Where a layout keeps content: `blobs/sha256/…`. */

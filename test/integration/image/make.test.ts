@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createReadStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, hexOf } from '../../../lib/image/digest.js';
@@ -59,7 +59,7 @@ describe('an image of an archive', () => {
     const made = (bytes: Uint8Array, more: object = {}) =>
       Image.fromTar(temporary.write('x', bytes), { store, as: 'a', ...more });
     await expect(made(Buffer.from('<html>'.repeat(1000)))).rejects.toThrow(/does not begin as a tar does/);
-    await expect(made(Buffer.alloc(0))).rejects.toThrow(/does not begin as a tar does/);
+    await expect(made(Buffer.alloc(0))).rejects.toThrow(/is empty/);
     await expect(made(gzipSync(plain).subarray(0, -4))).rejects.toThrow(code('ERR_LAYER'));
     await expect(made(gzipSync(tar(file('z', Buffer.alloc(64 << 20)))))).rejects.toThrow(code('ERR_LAYER_LIMIT'));
     await expect(Image.fromTar(temporary.at('none'), { store })).rejects.toThrow(code('ERR_NOT_FOUND'));
@@ -103,6 +103,14 @@ describe('an image of a directory', () => {
     expect(await store.references()).toEqual([]);
   });
 });
+
+const rootFileSystem = tar(file('.dockerenv'), symlink('bin', 'usr/bin'), directory('etc/'), directory('usr/bin/'));
+const rootWithLinks = tar(
+  file('.dockerenv'),
+  directory('etc/'),
+  symlink('etc/mtab', '/proc/mounts'),
+  directory('usr/'),
+);
 
 /** An archive as `docker save` wrote it until version 25: a directory for each layer, which others link to. */
 function dockerArchive(change: { readonly layer?: Buffer; readonly entry?: object; readonly tags?: string[] } = {}) {
@@ -173,6 +181,58 @@ describe('an image that is loaded', () => {
     await expect(load(Buffer.from('x'.repeat(5000)))).rejects.toThrow(code('ERR_LAYER'));
     await expect(load(tar(file('manifest.json', '{}')))).rejects.toThrow(code('ERR_MANIFEST'));
     await expect(load(tar(file('manifest.json', '[]')))).rejects.toThrow(code('ERR_NOT_FOUND'));
+  });
+
+  it.each<[string, () => string | Promise<string>, RegExp, RegExp | undefined]>([
+    ['an empty file', () => temporary.write('x', ''), /is empty/, undefined],
+    ['text', () => temporary.write('x', 'hello'), /does not begin as a tar/, /gzip or zstd/],
+    ['xz', () => temporary.write('x', Buffer.from('fd377a585a000004', 'hex')), /does not begin/, /xz: decompress/],
+    ['bzip2', () => temporary.write('x', `BZh9${'x'.repeat(600)}`), /does not begin/, /bzip2: decompress/],
+    ['a zip', () => temporary.write('x', `PK\x03\x04${'x'.repeat(600)}`), /does not begin/, /Image.fromDirectory/],
+    ['what is compressed twice', () => temporary.write('x', gzipSync(gzipSync(plain))), /does not begin/, /twice/],
+    ['JSON', () => temporary.write('x', '{"schemaVersion":2}'), /does not begin/, /Image.open/],
+    ['a cut archive', () => temporary.write('x', dockerArchive().bytes.subarray(0, 5000)), /the archive/, undefined],
+    ['a cut gzip', () => temporary.write('x', gzipSync(dockerArchive().bytes).subarray(0, 300)), /gzip|end/, undefined],
+    ['a directory', () => dirname(temporary.write('tree/etc/x', '')), /is a directory/, /Image.fromDirectory/],
+    ['a layout', () => new LayoutWriter(temporary).path, /is a directory/, /Image.open/],
+    ['a root file system', () => temporary.write('x', rootFileSystem), /no manifest.json/, /Image.fromTar/],
+    ['one with links that lead out', () => temporary.write('x', rootWithLinks), /etc\/mtab/, /Image.fromTar/],
+  ])('says what was given where that is %s', async (_what, make, message, hint) => {
+    const failing = Image.load(await make(), undefined, { store, platform });
+    await expect(failing).rejects.toMatchObject({
+      name: 'ImageError',
+      message: expect.stringMatching(message),
+      ...(hint && { hint: expect.stringMatching(hint) }),
+    });
+    expect(await store.references()).toEqual([]);
+  });
+
+  it('is not made of as if it were a file system, and neither is what is no layout opened as one', async () => {
+    const failing = (source: string, how: 'fromTar' | 'open') =>
+      Image[how](source, { store, platform } as never).then(
+        () => undefined,
+        (error: { hint?: string }) => error.hint,
+      );
+    const archive = temporary.write('x', dockerArchive().bytes);
+    expect(await failing(archive, 'fromTar')).toMatch(/Image.load/);
+    const layout = new LayoutWriter(temporary);
+    layout.image({ annotations: named('a/b:1') });
+    const image = await Image.open(layout.path, undefined, { store, platform });
+    for (const format of ['oci-archive', 'docker-archive'] as const) {
+      await image.save(temporary.at(format), { format });
+      expect(await failing(temporary.at(format), 'fromTar')).toMatch(/Image.load/);
+    }
+    expect(await failing(temporary.write('y', 'BZh91AY'), 'fromTar')).toMatch(/bzip2/);
+    expect(await failing(layout.path, 'fromTar')).toMatch(/Image.open/);
+    const open = (path: string) =>
+      Image.open(path, undefined, { store }).catch((error: { hint?: string }) => error.hint);
+    expect(await open(archive)).toMatch(/Image.load/);
+    expect(await open(temporary.at('none'))).toMatch(/nothing of this name/);
+    expect(await open(dirname(temporary.write('saved/manifest.json', '[]')))).toMatch(/docker save/);
+    expect(await open(temporary.at('saved/..'))).toMatch(/Image.fromDirectory/);
+    // The control: the same root file system is one to Image.fromTar.
+    const made = await Image.fromTar(temporary.write('z', rootFileSystem), { store, platform });
+    expect(made.manifest.layers).toHaveLength(1);
   });
 
   it('leaves nothing in the store’s own directories', async () => {
