@@ -54,7 +54,6 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const { settings, ids, hostname } = input;
   const base = root(settings, ids, input.facts.root, input.facts.filled);
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
-  const mountTrees = mounts.map((mount) => mount.hostTrees);
   const range = ids === 'range';
   const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
   if (settings.cwd !== '/') names.push(workingDirectory(settings));
@@ -65,18 +64,16 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const first = usual ? [] : [...(offsets ? [openOwnProcess, newClocks(offsets)] : []), earlySysctls(sysctl)];
   const ahead = () => [...first, range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
   const mask = Number(settings.capabilities.mask);
-  const system = () => [
-    ...base.steps,
-    commonFiles,
-    devices[ids],
-    newProc,
-    ...(usual ? [] : [sysctls(sysctl)]),
-    kernelFileSystems(),
-    loopback,
-  ];
+  const system = () => [devices[ids], newProc, ...(usual ? [] : [sysctls(sysctl)]), kernelFileSystems(), loopback];
+  const files = [placed, commonFiles];
   const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
+  const { size, inodes } = settings.storage;
   // The steps that make a host tree run in the launcher, as only it can shift ids. With a single id map the host side has
   // no more rights than the container has, and init makes the trees itself, as long as it can still see the host's.
+  const split = (trees: readonly Fragment[], rest: readonly Fragment[]) => ({
+    host: range ? trees : [],
+    container: [...(range ? [] : trees), ...rest],
+  });
   if (
     usual &&
     !input.facts.root &&
@@ -84,23 +81,34 @@ export function compileContainer(input: PlanInput): ContainerSteps {
     settings.mounts.length === 0 &&
     settings.storage.upper === 'tmpfs'
   ) {
-    const { size, inodes } = settings.storage;
-    const common = remembered(`${ids} ${size} ${inodes} ${mask}`, () => {
-      const trees = [...base.hostTrees, deviceNodes];
-      return {
-        host: range ? trees : [],
-        container: [...ahead(), ...(range ? [] : trees), ...system(), ...end()],
-      };
+    const common = remembered(`whole ${ids} ${size} ${inodes} ${mask}`, () => {
+      const { host, container } = split(
+        [...base.hostTrees, deviceNodes],
+        [...system(), ...base.steps, ...files, ...end()],
+      );
+      return { host, container: [...ahead(), ...container] };
     });
     return { host: { common: common.host, own: [] }, container: { common: common.container, own: [names] } };
   }
-  const trees = [...base.hostTrees, deviceNodes, ...mountTrees];
+  const beside = split([deviceNodes], system());
+  const rest = split(
+    [...base.hostTrees, ...mounts.map((mount) => mount.hostTrees)],
+    [...base.steps, ...files, ...mounts.map((mount) => mount.steps), names, ...end()],
+  );
+  const own = { host: [base.launcher ?? [], ...rest.host], container: rest.container };
+  if (!usual) {
+    return {
+      host: { common: [], own: [...beside.host, ...own.host] },
+      container: { common: ahead(), own: [...beside.container, ...own.container] },
+    };
+  }
+  const common = remembered(`system ${ids} ${size} ${inodes}`, () => ({
+    host: beside.host,
+    container: [...ahead(), ...beside.container],
+  }));
   return {
-    host: { common: [], own: [base.launcher ?? [], ...(range ? trees : [])] },
-    container: {
-      common: ahead(),
-      own: [...(range ? [] : trees), ...system(), ...mounts.map((mount) => mount.steps), names, ...end()],
-    },
+    host: { common: common.host, own: own.host },
+    container: { common: common.container, own: own.container },
   };
 }
 
@@ -170,6 +178,9 @@ function workingDirectory({ cwd: path, image }: ContainerSettings): Step {
   if (!ofImage) return { kind: 'makeDirectory', under: 'root', path, mode: 0o755 };
   return { kind: 'directoryInside', root: 'root', path, mode: 0o755, setting: 'WorkingDir' };
 }
+
+/** What was put together beside the root, which need not have been there for it. */
+const placed: Fragment = Object.freeze(['dev', 'proc', 'sys'].map((name) => attach(name, 'root', name)));
 
 const loopback: Fragment = Object.freeze([{ kind: 'loopbackUp' }]);
 

@@ -36,7 +36,7 @@ export const deviceNodes: readonly Step[] = Object.freeze(
 const make = (ids: IdMode): readonly Step[] =>
   Object.freeze<Step[]>([
     ...tmpfs('dev', { size: 65536, inodes: 64, mode: 0o755, attributes: NOSUID | NOEXEC | STRICTATIME }),
-    attach('dev', 'root', 'dev'),
+    attach('dev', 'stage', 'dev'),
     ...nodes.map(([name]) => attach(`/dev/${name}`, 'dev', name, false)),
     ...links.map(([path, target]): Step => ({ kind: 'symlink', under: 'dev', path, target, keep: false })),
     ...['pts', 'shm', 'mqueue'].map((path): Step => ({ kind: 'makeDirectory', under: 'dev', path, mode: 0o755 })),

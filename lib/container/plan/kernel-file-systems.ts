@@ -25,7 +25,7 @@ const processors = '/sys/devices/system/cpu';
 /** A procfs of the container's own, everything in it as the kernel made it: settings can still be written. */
 export const newProc: readonly Step[] = Object.freeze([
   ...newFileSystem('proc', 'proc', kernelOnly),
-  attach('proc', 'root', 'proc'),
+  attach('proc', 'stage', 'proc'),
   // No user namespace in a user namespace, whatever a filter allows (security E8).
   { kind: 'writeKernelFile', under: 'proc', path: 'sys/user/max_user_namespaces', value: '0' },
 ]);
@@ -36,7 +36,7 @@ let steps: readonly Step[] | undefined;
 export function kernelFileSystems(): readonly Step[] {
   steps ??= Object.freeze([
     ...newFileSystem('sys', 'sysfs', kernelOnly | mountAttribute.RDONLY),
-    attach('sys', 'root', 'sys'),
+    attach('sys', 'stage', 'sys'),
     ...newFileSystem('cgroup', 'cgroup2', kernelOnly | mountAttribute.RDONLY),
     attach('cgroup', 'sys', 'fs/cgroup'),
     { kind: 'open', to: 'empty', from: 'stage', path: 'empty', flags: openFlag.PATH, resolve: resolveFlag.BENEATH },
