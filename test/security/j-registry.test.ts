@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pullImage } from '../../lib/image/registry/pull.js';
+import { pushImage } from '../../lib/image/registry/push.js';
 import { Secret } from '../../lib/image/registry/secret.js';
 import { readRegistryOptions } from '../../lib/image/registry/settings.js';
 import { parseReference, type RegistryOptions } from '../../lib/index.js';
@@ -32,6 +33,16 @@ function pull(host: string, store: MemoryStore, options: RegistryOptions = {}, n
   const registry = readRegistryOptions({ configFile: false, proxy: false, insecure: [host], retries: 1, ...options });
   const platform = { os: 'linux', architecture: 'amd64' };
   return pullImage(parseReference(`${host}/${name}`), store, { platform, registry, signal, onProgress: undefined });
+}
+
+/** Sends the image of these tests. */
+function push(host: string, options: RegistryOptions) {
+  const store = new MemoryStore();
+  for (const bytes of [...image.blobs.values(), image.manifest]) store.add(bytes);
+  const registry = readRegistryOptions({ configFile: false, proxy: false, insecure: [host], retries: 0, ...options });
+  const settings = { registry, signal: undefined, onProgress: undefined, chunkSize: undefined, mountFrom: [] };
+  const descriptor = { digest: image.digest, mediaType: image.mediaType, size: image.manifest.length };
+  return pushImage(descriptor, store, parseReference(`${host}/a/b:1`), settings);
 }
 
 const layer = Buffer.alloc(200_000, 'layer');
@@ -59,6 +70,31 @@ describe('J: registries', () => {
     // The control: the first was sent them.
     expect(first.asked.some(({ headers }) => headers.authorization === basic)).toBe(true);
     expect(first.asked[0]?.headers.authorization).toBeUndefined();
+  });
+
+  it('J1: an upload that goes on elsewhere, or is redirected there, takes no credentials along', async () => {
+    const other = await serve((_request, response) => response.writeHead(201).end());
+    const answers = (location: (host: string) => string): Answer => {
+      return (request, response) => {
+        if (request.headers.authorization !== basic) {
+          return response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+        }
+        if (request.method === 'HEAD') return response.writeHead(404).end();
+        if (request.method === 'POST') return response.writeHead(202, { location: location(other.host) }).end();
+        response.writeHead(201).end();
+      };
+    };
+    const first = await serve(answers((host) => `http://${host}/upload/1`));
+    await push(first.host, { credentials, insecure: [first.host, other.host] });
+    expect(other.paths.every((path) => path.startsWith('PUT /upload/1?digest='))).toBe(true);
+    expect(other.asked.length).toBe(2);
+    for (const { headers } of other.asked) expect(headers.authorization).toBeUndefined();
+    // The control: what stays with the registry is sent them.
+    expect(first.asked.at(-1)).toMatchObject({ method: 'PUT', headers: { authorization: basic } });
+    // Where http is not listed, nothing is sent at all.
+    other.asked.splice(0);
+    await expect(push(first.host, { credentials })).rejects.toThrow(/insecure/);
+    expect(other.asked).toEqual([]);
   });
 
   it('J2: a digest that is none leads to no request, and neither does a realm that may not have a password', async () => {
@@ -102,6 +138,10 @@ describe('J: registries', () => {
       await expect(pull(server.host, store, {}, `a/b@${'sha256:'.padEnd(71, '0')}`)).rejects.toMatchObject({
         code: 'ERR_DIGEST',
       });
+      // The control: without the flipped byte it is fetched, into the same store, by its digest.
+      const right = await serve(honest);
+      await pull(right.host, store, {}, `a/b@${image.digest}`);
+      expect([...image.blobs.keys(), image.digest].every((digest) => store.blobs.has(digest as never))).toBe(true);
     },
   );
 
@@ -117,6 +157,10 @@ describe('J: registries', () => {
       const server = await serve(answer);
       await expect(pull(server.host, new MemoryStore())).rejects.toMatchObject({ code: 'ERR_DIGEST' });
     }
+    // The control: as many as it says, their number announced or not.
+    blobs.set(top, layer);
+    const server = await serve(chunked);
+    expect((await pull(server.host, new MemoryStore())).digest).toBe(image.digest);
   });
 
   it('J4: a document is what its type says, or refused', async () => {
@@ -137,6 +181,12 @@ describe('J: registries', () => {
       const server = await serve(send(document, type));
       await expect(pull(server.host, new MemoryStore()), String(type)).rejects.toMatchObject({ code: 'ERR_MANIFEST' });
     }
+    // The control: the same document, written anew, under its own type.
+    const written = send(fields, image.mediaType);
+    const server = await serve((request, response, body) =>
+      (isBlob(request.url) ? honest : written)(request, response, body),
+    );
+    expect((await pull(server.host, new MemoryStore())).mediaType).toBe(image.mediaType);
   });
 
   it.each([true, false])('J5: a manifest of 5 MiB is not read (length announced: %s)', async (announced) => {
@@ -151,6 +201,25 @@ describe('J: registries', () => {
       response.end();
     });
     await expect(pull(server.host, new MemoryStore())).rejects.toMatchObject({ code: 'ERR_MANIFEST' });
+  });
+
+  it('J5: a manifest of 10,000 layers is refused before any is fetched, and one with much to say is not', async () => {
+    const fields = JSON.parse(image.manifest.toString());
+    const sent = (document: object) => {
+      const bytes = Buffer.from(JSON.stringify(document));
+      return serve((request, response, body) => {
+        if (isBlob(request.url)) return honest(request, response, body);
+        response.writeHead(200, { 'content-type': image.mediaType }).end(bytes);
+      });
+    };
+    const many = await sent({ ...fields, layers: Array.from({ length: 10_000 }, () => fields.layers[0]) });
+    await expect(pull(many.host, new MemoryStore())).rejects.toMatchObject({ code: 'ERR_MANIFEST' });
+    expect(many.paths).toEqual(['GET /v2/a/b/manifests/1']);
+    // The controls: a layer three times is fetched once, and 3 MiB are read.
+    const layers = Array.from({ length: 3 }, () => fields.layers[0]);
+    const large = await sent({ ...fields, layers, annotations: { text: 'x'.repeat(3 * 2 ** 20) } });
+    await pull(large.host, new MemoryStore());
+    expect(large.paths.length).toBe(3);
   });
 
   it('J6: what fails in TLS is not tried in plain http, nor is a redirect to it followed', async (context) => {
@@ -207,10 +276,42 @@ describe('J: registries', () => {
     }
   });
 
+  it('J10: a server that is slow but goes on is waited for, up to the time for all of it', async () => {
+    const slow = await serve((request, response, body) => {
+      if (!isBlob(request.url)) return honest(request, response, body);
+      const bytes = image.blobs.get(request.url?.split('/').at(-1) ?? '') ?? layer;
+      response.writeHead(200, { 'content-length': bytes.length });
+      const part = Math.ceil(bytes.length / 8);
+      let at = 0;
+      const timer = setInterval(() => {
+        response.write(bytes.subarray(at, at + part));
+        at += part;
+        if (at < bytes.length) return;
+        clearInterval(timer);
+        response.end();
+      }, 200);
+      response.on('close', () => clearInterval(timer));
+    });
+    const store = new MemoryStore();
+    await pull(slow.host, store, { timeouts: { idle: '1s' }, retries: 0 });
+    expect(store.blobs.size).toBe(3);
+    const total = pull(slow.host, new MemoryStore(), { timeouts: { idle: '1s', total: 500 }, retries: 0 });
+    await expect(total).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+  });
+
   it('J10: a loop of redirects ends', async () => {
     const server = await serve((request, response) => response.writeHead(302, { location: request.url }).end());
     await expect(pull(server.host, new MemoryStore())).rejects.toThrow(/redirects/);
     expect(server.asked.length).toBe(6);
+    // The control: five are followed.
+    const five = await serve((request, response, body) => {
+      const hop = Number(new URL(request.url ?? '', 'http://x').searchParams.get('hop') ?? 0);
+      const path = request.url?.split('?')[0] ?? '';
+      if (hop < 5) return response.writeHead(307, { location: `${path}?hop=${hop + 1}` }).end();
+      request.url = path;
+      honest(request, response, body);
+    });
+    expect((await pull(five.host, new MemoryStore())).digest).toBe(image.digest);
   });
 });
 

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -38,7 +38,7 @@ export class DockerRegistry {
     }
     const configuration = {
       version: '0.1',
-      log: { level: 'error', accesslog: { disabled: true } },
+      log: { level: 'error' },
       storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: true } },
       http: { addr: `127.0.0.1:${port}`, ...(tls && { tls: { certificate: cert, key } }) },
       ...(login && { auth: { htpasswd: { realm: 'test', path: users } } }),
@@ -46,7 +46,9 @@ export class DockerRegistry {
     // YAML is a superset of JSON.
     const file = join(directory, 'config.yml');
     writeFileSync(file, JSON.stringify(configuration));
-    const program = spawn('docker-registry', ['serve', file], { stdio: 'ignore' });
+    const log = openSync(join(directory, 'log'), 'w');
+    const program = spawn('docker-registry', ['serve', file], { stdio: ['ignore', log, log] });
+    closeSync(log);
     const ca = tls ? readFileSync(cert ?? '', 'utf8') : undefined;
     const registry = new DockerRegistry(`127.0.0.1:${port}`, directory, program, ca);
     try {
@@ -71,6 +73,15 @@ export class DockerRegistry {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     throw new Error('docker-registry does not listen after ten seconds');
+  }
+
+  /** What it was asked, and how it has answered: `POST /v2/a/blobs/uploads/?… 201`. */
+  get log(): string[] {
+    const lines = readFileSync(join(this.directory, 'log'), 'utf8').split('\n');
+    return lines.flatMap((line) => {
+      const [, request, status] = /"([A-Z]+ \S+) HTTP\/[\d.]+" (\d{3}) /.exec(line) ?? [];
+      return request === undefined ? [] : [`${request} ${status}`];
+    });
   }
 
   async stop(): Promise<void> {

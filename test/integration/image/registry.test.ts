@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -250,27 +250,47 @@ describe('the registry of others', () => {
     expect(phases(first)).toEqual(['uploaded', 'uploaded', 'uploaded']);
     const second = await push(descriptor, store, `${registry.host}/b`, { ...options, mountFrom: ['a'] });
     expect(phases(second)).toEqual(['mounted', 'mounted', 'mounted']);
+    // To the registry too: nothing was sent to this repository but the manifest.
+    const sent = registry.log.filter((line) => line.includes(' /v2/b/') && !line.startsWith('HEAD'));
+    expect(sent.length).toBe(4);
+    expect(sent.slice(0, 3).every((line) => /^POST \S+\?mount=sha256%3A[0-9a-f]{64}&from=a 201$/.test(line))).toBe(
+      true,
+    );
+    expect(sent[3]).toBe('PUT /v2/b/manifests/latest 201');
+    expect(registry.log.filter((line) => /^PATCH .*202$/.test(line)).length).toBeGreaterThan(3);
     const third = await push(descriptor, store, `${registry.host}/b@${descriptor.digest}`, options);
     expect(phases(third)).toEqual(['exists', 'exists', 'exists']);
     expect(await pull(`${registry.host}/b`, new MemoryStore(), options)).toEqual(descriptor);
   });
 
-  it('exchanges images with skopeo, digests and all', async (context) => {
-    needsPrograms(context, 'docker-registry', 'skopeo');
-    const registry = await startRegistry();
-    const options = { insecure: [registry.host] };
-    const { image, store, descriptor } = stored();
-    await push(descriptor, store, `${registry.host}/a:1`, options);
-    const directory = mkdtempSync(join(tmpdir(), 'tscontain-test-'));
-    try {
-      const [from, to] = [`docker://${registry.host}/a:1`, `docker://${registry.host}/b:2`];
-      const run = (...args: string[]) => execFileSync('skopeo', ['--insecure-policy', ...args], { stdio: 'pipe' });
-      run('copy', '--src-tls-verify=false', '--preserve-digests', from, `dir:${directory}/a`);
-      expect(readFileSync(`${directory}/a/manifest.json`).equals(image.manifest)).toBe(true);
-      run('copy', '--dest-tls-verify=false', '--preserve-digests', `dir:${directory}/a`, to);
-      expect(await pull(`${registry.host}/b:2`, new MemoryStore(), options)).toEqual(descriptor);
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
-  });
+  it.for<DockerRegistryOptions>([{}, { tls: true, login }])(
+    'exchanges images with skopeo, digests and all: %j',
+    async (kind, context) => {
+      needsPrograms(context, 'docker-registry', 'skopeo', 'openssl', 'htpasswd');
+      const registry = await startRegistry(kind);
+      const options: RegistryOptions = {
+        insecure: kind.tls ? [] : [registry.host],
+        ...(registry.ca !== undefined && { tls: { [registry.host]: { ca: registry.ca } } }),
+        ...(kind.login && { credentials: kind.login }),
+      };
+      const { image, store, descriptor } = stored();
+      await push(descriptor, store, `${registry.host}/a:1`, options);
+      const directory = mkdtempSync(join(tmpdir(), 'tscontain-test-'));
+      try {
+        if (registry.ca !== undefined) writeFileSync(join(directory, 'ca.crt'), registry.ca);
+        const reach = (side: string) => [
+          ...(kind.tls ? [`--${side}-cert-dir=${directory}`] : [`--${side}-tls-verify=false`]),
+          ...(kind.login ? [`--${side}-creds=${login.username}:${login.password}`] : []),
+        ];
+        const [from, to] = [`docker://${registry.host}/a:1`, `docker://${registry.host}/b:2`];
+        const run = (...args: string[]) => execFileSync('skopeo', ['--insecure-policy', ...args], { stdio: 'pipe' });
+        run('copy', ...reach('src'), '--preserve-digests', from, `dir:${directory}/a`);
+        expect(readFileSync(`${directory}/a/manifest.json`).equals(image.manifest)).toBe(true);
+        run('copy', ...reach('dest'), '--preserve-digests', `dir:${directory}/a`, to);
+        expect(await pull(`${registry.host}/b:2`, new MemoryStore(), options)).toEqual(descriptor);
+      } finally {
+        rmSync(directory, { recursive: true });
+      }
+    },
+  );
 });
