@@ -62,17 +62,26 @@ export class Incoming {
   }
 }
 
-/** The same bytes in pieces that have at least `size`, but for the last one: a piece costs a turn of a thread. */
+/**
+ * The same bytes in pieces that have at least `size`, but for the last one: a piece costs a turn of a thread.
+ * Where the source fails, what has come before is handed on first.
+ */
 export async function* gather(pieces: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
   let held: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of pieces) {
-    held.push(piece);
-    length += piece.length;
-    if (length < size) continue;
-    yield held.length === 1 ? piece : Buffer.concat(held);
-    held = [];
-    length = 0;
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    for await (const piece of pieces) {
+      held.push(piece);
+      length += piece.length;
+      if (length < size) continue;
+      yield held.length === 1 ? piece : Buffer.concat(held);
+      held = [];
+      length = 0;
+    }
+  } catch (error) {
+    failure = { error };
   }
   if (length > 0) yield Buffer.concat(held);
+  if (failure) throw failure.error;
 }

@@ -5,11 +5,15 @@
 
 import { ImageError } from '../../errors.js';
 import type { Digest } from '../digest.js';
+import { gather } from '../layer/incoming.js';
 import { type OnProgress, ProgressMeter } from '../progress.js';
 import type { RepositoryClient } from './client.js';
 import { connectionFailure } from './failure.js';
 import { Attempts } from './retry.js';
 import { discard, type Response } from './transport.js';
+
+/** Bytes that are written at once: a connection gives a quarter of that at a time. */
+const together = 256 * 1024;
 
 /** What is fetched, as a descriptor has it. */
 export interface Content {
@@ -116,8 +120,8 @@ class Download {
     if (response.status !== 200 && response.status !== 206) return await client.fail(response, this.#doing);
     try {
       await this.#begin(response);
-      for await (const chunk of response.body as AsyncIterable<Buffer>) {
-        await partial.write(chunk);
+      for await (const piece of gather(response.body as AsyncIterable<Buffer>, together)) {
+        await partial.write(piece);
         this.#meter.report(() => ({
           phase: 'downloading',
           digest: content.digest,

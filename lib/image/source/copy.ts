@@ -5,7 +5,8 @@ import { AbortedError } from '../../errors.js';
 import type { BlobSource, BlobStore } from '../blobs.js';
 import type { Descriptor, Manifest } from '../document/index.js';
 
-const chunk = 128 * 1024;
+/** Bytes of one reading, each of which is a turn of libuv's pool. */
+const chunk = 256 * 1024;
 
 /** Copies layers, configuration and, last, the manifest: when that is there, so is all that it names. */
 export async function copyImage(
