@@ -15,6 +15,7 @@ import { fork as forkTable } from './fork.js';
 import { layers } from './layers.js';
 import { loop } from './loop.js';
 import { overlay } from './overlay.js';
+import { pull } from './pull.js';
 import { run } from './run.js';
 import { seccomp } from './seccomp.js';
 import { stream } from './stream.js';
@@ -33,6 +34,7 @@ const tables: readonly Table[] = [
   overlay,
   layers,
   unpack,
+  pull,
   forkTable,
   where,
   cgroupStats,

@@ -1,18 +1,21 @@
 /**
- * Unpacking a layer: decompressed, compared with its digest, made as a tree; against tar(1), which computes no digest, and umoci.
- * The archive is made of the host's /usr. What Node itself gives for it, memory and turns of the event loop, is in the notes.
+ * Unpacking a layer of 300 MB: decompressed, compared with its digest, made as a tree; against tar(1), which computes no digest,
+ * umoci and podman. Each unpacks into a directory of its own, and all are removed at the end: ext4 gives an inode's number to no new
+ * file for a minute after its last one was removed, and looks at all such numbers each time, which takes seconds.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Image, ImageStore } from 'tscontain';
-import { duration } from './measure.js';
+import { installed, makeLayout, settle } from './images.js';
+import { type Contender, duration } from './measure.js';
 import { spawned } from './programs.js';
 import { compare, type Options, type Section, type Table } from './table.js';
+import { Watch } from './watch.js';
 
-const megabytes = 300;
+const bytes = 300_000_000;
 
 export const unpack: Table = {
   name: 'unpack',
@@ -20,130 +23,80 @@ export const unpack: Table = {
   async measure({ rounds }: Options): Promise<Section[]> {
     const directory = mkdtempSync(join(tmpdir(), 'tscontain-bench-'));
     try {
-      const sections: Section[] = [];
-      const size = makeArchive(directory);
-      for (const format of ['gzip', 'zstd'] as const) {
-        sections.push(await section(directory, format, size, rounds ?? 5));
-      }
-      return sections;
+      return [await measureIn(directory, rounds ?? 3)];
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   },
 };
 
-async function section(directory: string, format: 'gzip' | 'zstd', size: number, rounds: number): Promise<Section> {
-  const title = `a layer of ${Math.round(size / 1e6)} MB, ${format}`;
-  if (!installed(format)) return { title, unit: 'ms', rounds: 0, rows: [], notes: [`${format} is not installed`] };
-  const layout = join(directory, format);
-  const archive = makeLayout(layout, plain(directory), format);
-  const target = join(directory, 'target');
+async function measureIn(directory: string, rounds: number): Promise<Section> {
   const watch = new Watch();
-  const tar = async () => {
-    rmSync(target, { recursive: true, force: true });
-    mkdirSync(target);
-    return await duration(() => spawned('tar', [`--${format}`, '-xf', archive, '-C', target]));
+  let count = 0;
+  const fresh = (): string => {
+    settle(directory);
+    const path = join(directory, String(++count));
+    mkdirSync(path);
+    return path;
   };
-  const ours = async () => {
-    rmSync(target, { recursive: true, force: true });
-    await using store = await ImageStore.open({ path: target });
-    const image = await Image.open(layout, 'usr', { store });
-    const took = await watch.during(() => duration(async () => (await image.unpack()).release()));
-    await store.close();
-    return took;
-  };
-  const umoci = async () => {
-    rmSync(target, { recursive: true, force: true });
-    return await duration(() => spawned('umoci', ['unpack', '--image', `${layout}:usr`, target]));
-  };
-  const name = 'umoci unpack';
-  const peers = installed('umoci') ? [{ name, sample: umoci }] : [{ name, absent: 'not installed' }];
+  const formats = (['gzip', 'zstd'] as const).filter(installed).map((format) => {
+    const layout = join(directory, format);
+    const [layer] = makeLayout(layout, { layers: 1, bytes, compression: [format] });
+    return { format, layout, blob: layer?.blob ?? '' };
+  });
+  const tars = formats.map(({ format, blob }): Contender => {
+    const sample = async () => {
+      const target = fresh();
+      return await duration(() => spawned('tar', [`--${format}`, '-xf', blob, '-C', target]));
+    };
+    return { name: `tar --${format} -x`, sample };
+  });
+  const ours = formats.map(({ format, layout }): Contender => {
+    const sample = async () => {
+      await using store = await ImageStore.open({ path: join(fresh(), 'store') });
+      const image = await Image.open(layout, 'usr', { store });
+      settle(directory);
+      return await watch.during(() => duration(async () => (await image.unpack()).release()));
+    };
+    return { name: `image.unpack, ${format}`, sample };
+  });
+  const layout = join(directory, 'gzip');
   const result = await compare({
-    title,
+    title: `a layer of ${bytes / 1e6} MB`,
     unit: 'ms',
     rounds,
     warmUp: 1,
-    contenders: [
-      { name: `tar --${format} -x`, sample: tar },
-      { name: 'image.unpack', sample: ours },
-      // umoci knows no zstd.
-      ...(format === 'gzip' ? peers : []),
-    ],
+    contenders: [...tars, ...ours, umoci(layout, fresh), podman(layout, fresh)],
   });
   return { ...result, notes: [watch.report()] };
 }
 
-/** An image with one layer. The path of the layer, compressed. */
-function makeLayout(layout: string, tar: string, format: 'gzip' | 'zstd'): string {
-  const blobs = join(layout, 'blobs/sha256');
-  mkdirSync(blobs, { recursive: true });
-  const sha256 = (path: string) => execFileSync('sha256sum', [path], { encoding: 'utf8' }).slice(0, 64);
-  const add = (path: string, mediaType: string) => {
-    const hex = sha256(path);
-    const blob = join(blobs, hex);
-    renameSync(path, blob);
-    return { blob, descriptor: { mediaType, digest: `sha256:${hex}`, size: statSync(blob).size } };
+function umoci(layout: string, fresh: () => string): Contender | { name: string; absent: string } {
+  const name = 'umoci unpack, gzip'; // it knows no zstd
+  if (!installed('umoci')) return { name, absent: 'not installed' };
+  const sample = async () => {
+    const target = join(fresh(), 'bundle');
+    return await duration(() => spawned('umoci', ['unpack', '--image', `${layout}:usr`, target]));
   };
-  const document = (mediaType: string, content: object) => {
-    writeFileSync(join(layout, 'part'), JSON.stringify(content));
-    return add(join(layout, 'part'), mediaType).descriptor;
-  };
-  const oci = 'application/vnd.oci.image';
-  execFileSync('sh', ['-c', '"$1" -c <"$2" >"$3"', 'sh', format, tar, join(layout, 'layer')]);
-  const layer = add(join(layout, 'layer'), `${oci}.layer.v1.tar+${format}`);
-  const config = document(`${oci}.config.v1+json`, {
-    architecture: { x64: 'amd64' }[process.arch as 'x64'] ?? process.arch,
-    os: 'linux',
-    config: {},
-    rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(tar)}`] },
-  });
-  const mediaType = `${oci}.manifest.v1+json`;
-  const manifest = document(mediaType, { schemaVersion: 2, mediaType, config, layers: [layer.descriptor] });
-  const annotations = { 'org.opencontainers.image.ref.name': 'usr' };
-  writeFileSync(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  writeFileSync(
-    join(layout, 'index.json'),
-    JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),
-  );
-  return layer.blob;
+  return { name, sample };
 }
 
-/** Files of /usr in the order of their names until there is enough. Bytes of the plain archive. */
-function makeArchive(directory: string): number {
-  const script = `cd / && find usr -xdev \\( -type f -o -type d -o -type l \\) -printf '%s %p\\n' | sort -k2 |
-    awk -v most=${megabytes}000000 '{ total += $1 < 20000000 ? $1 : 0; if (total > most) exit; if ($1 < 20000000) { sub(/^[0-9]+ /, ""); print } }' |
-    tar -c --no-recursion --ignore-failed-read -T - -f "$1"`;
-  execFileSync('sh', ['-c', script, 'sh', plain(directory)], { stdio: 'ignore' });
-  return statSync(plain(directory)).size;
-}
-
-const plain = (directory: string) => join(directory, 'usr.tar');
-
-const installed = (program: string) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
-
-/** How far this process's memory went beyond what it was, and the longest gap between two turns of the loop. */
-class Watch {
-  #grown = 0;
-  #gap = 0;
-
-  async during<T>(action: () => Promise<T>): Promise<T> {
-    const before = process.memoryUsage.rss();
-    let last = performance.now();
-    const timer = setInterval(() => {
-      const now = performance.now();
-      this.#gap = Math.max(this.#gap, now - last - 5);
-      last = now;
-      this.#grown = Math.max(this.#grown, process.memoryUsage.rss() - before);
-    }, 5);
+/** Its storage keeps no compressed layers, so this is all of what it does with an image. */
+function podman(layout: string, fresh: () => string): Contender | { name: string; absent: string } {
+  const name = 'podman load, gzip';
+  if (!installed('podman')) return { name, absent: 'not installed' };
+  const archive = `${layout}.oci`;
+  execFileSync('tar', ['-C', layout, '-cf', archive, 'oci-layout', 'index.json', 'blobs']);
+  const sample = async () => {
+    const target = fresh();
+    const root = join(target, 'root');
+    const storage = ['--root', root, '--runroot', join(target, 'run'), '--storage-driver', 'overlay'];
     try {
-      return await action();
+      return await duration(() => spawned('podman', [...storage, 'load', '--quiet', '--input', archive]));
     } finally {
-      clearInterval(timer);
+      // It mounts that upon itself, and leaves it so.
+      spawnSync('umount', [join(root, 'overlay')], { stdio: 'ignore' });
     }
-  }
-
-  report(): string {
-    const grown = Math.round(this.#grown / 1e6);
-    return `this process meanwhile: ${grown} MB more memory at most, ${this.#gap.toFixed(0)} ms between two turns of its loop at most`;
-  }
+  };
+  return { name, sample };
 }
