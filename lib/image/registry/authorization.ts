@@ -6,6 +6,7 @@
 import { ImageError } from '../../errors.js';
 import { type Challenge, parseChallenges } from './challenge.js';
 import { credentialsFromFile } from './config-file.js';
+import { askCredentialHelper } from './credential-helper.js';
 import { statusFailure } from './failure.js';
 import type { RegistryCredentials } from './options.js';
 import { Secret } from './secret.js';
@@ -61,7 +62,7 @@ export class Authorization {
   }
 
   async #answer(challenge: Challenge, scope: Scope, signal: AbortSignal): Promise<Header> {
-    const credentials = await this.#ownCredentials();
+    const credentials = await this.#ownCredentials(signal);
     if (credentials && 'token' in credentials) return new Secret(`Bearer ${credentials.token}`);
     if (challenge.scheme === 'basic') return credentials && basic(credentials);
     const known = this.#tokens.get(scope);
@@ -129,17 +130,20 @@ export class Authorization {
     return realm;
   }
 
-  #ownCredentials(): Promise<RegistryCredentials | undefined> {
-    this.#credentials ??= this.#findCredentials();
+  #ownCredentials(signal: AbortSignal): Promise<RegistryCredentials | undefined> {
+    this.#credentials ??= this.#findCredentials(signal);
     return this.#credentials;
   }
 
-  async #findCredentials(): Promise<RegistryCredentials | undefined> {
+  async #findCredentials(signal: AbortSignal): Promise<RegistryCredentials | undefined> {
     const { settings, endpoint } = this.transport;
     const given: unknown = await settings.credentials?.(endpoint.host);
     if (given !== undefined) return readCredentials(given, 'credentials');
     if (settings.configFile === false) return undefined;
-    return credentialsFromFile(settings.configFile, endpoint.host, `${endpoint.prefix}${this.repository}`);
+    const { host, prefix } = endpoint;
+    const ask = (helper: string) => askCredentialHelper(helper, host, signal);
+    const asked = settings.credentialHelpers ? ask : undefined;
+    return credentialsFromFile(settings.configFile, host, `${prefix}${this.repository}`, process.env, asked);
   }
 }
 

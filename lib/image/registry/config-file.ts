@@ -12,6 +12,7 @@ const largest = 1024 * 1024;
 /**
  * The credentials that the file has for the repository of a host, if any.
  * @param file a path; undefined: where the programs have theirs, if there is one
+ * @param ask asks the helper that the file names for the host, before what is in the file itself; undefined: none is asked
  * @throws ImageError `ERR_CONFIG` for a file that cannot be read or understood
  */
 export async function credentialsFromFile(
@@ -19,6 +20,7 @@ export async function credentialsFromFile(
   host: string,
   repository: string,
   environment: NodeJS.ProcessEnv = process.env,
+  ask?: (helper: string) => Promise<RegistryCredentials | undefined>,
 ): Promise<RegistryCredentials | undefined> {
   const path =
     file ??
@@ -31,7 +33,20 @@ export async function credentialsFromFile(
     if (file === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return undefined;
     throw new ImageError('ERR_CONFIG', `reading credentials from ${path}: ${code}`, { path, errno: code, cause });
   }
-  return findCredentials(bytes, path, host, repository);
+  const helper = ask && findHelper(bytes, path, host);
+  const told = helper === undefined ? undefined : await ask?.(helper);
+  return told ?? findCredentials(bytes, path, host, repository);
+}
+
+/** The program that has the credentials of a host, `credHelpers` before `credsStore`. */
+function findHelper(bytes: Uint8Array, path: string, host: string): string | undefined {
+  const { credHelpers = {}, credsStore } = parseFile(bytes, path);
+  if (!isRecord(credHelpers)) throw malformed(path, 'credHelpers is no object');
+  const key = Object.keys(credHelpers).find((name) => entryName(name) === canonical(host));
+  const helper = key === undefined ? credsStore : credHelpers[key];
+  if (helper === undefined || helper === '') return undefined;
+  if (typeof helper !== 'string') throw malformed(path, 'a credential helper is named by a text');
+  return helper;
 }
 
 /** The entry for the longest matching name: `host/namespace` before `host`. */
@@ -52,19 +67,26 @@ export function findCredentials(
 }
 
 function parseAuths(bytes: Uint8Array, path: string): Readonly<Record<string, unknown>> {
-  // The text is secret, so neither it nor what JSON.parse says of it is shown.
-  const refuse = (problem: string): ImageError =>
-    new ImageError('ERR_CONFIG', `credentials in ${path}: ${problem}`, { path });
-  if (bytes.length > largest) throw refuse(`more than ${largest} bytes`);
+  const { auths = {} } = parseFile(bytes, path);
+  if (!isRecord(auths)) throw malformed(path, 'no object with `auths`');
+  return auths;
+}
+
+/** The text is secret, so neither it nor what JSON.parse says of it is shown. */
+function parseFile(bytes: Uint8Array, path: string): Readonly<Record<string, unknown>> {
+  if (bytes.length > largest) throw malformed(path, `more than ${largest} bytes`);
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(bytes).toString());
   } catch {
-    throw refuse('not JSON');
+    throw malformed(path, 'not JSON');
   }
-  const auths = isRecord(parsed) ? (parsed.auths ?? {}) : undefined;
-  if (!isRecord(auths)) throw refuse('no object with `auths`');
-  return auths;
+  if (!isRecord(parsed)) throw malformed(path, 'no object with `auths`');
+  return parsed;
+}
+
+function malformed(path: string, problem: string): ImageError {
+  return new ImageError('ERR_CONFIG', `credentials in ${path}: ${problem}`, { path });
 }
 
 /** The name of an entry: Docker writes URLs for some, `https://index.docker.io/v1/`. */

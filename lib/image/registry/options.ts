@@ -30,9 +30,15 @@ export interface RegistryOptions {
     | ((host: string) => RegistryCredentials | undefined | Promise<RegistryCredentials | undefined>);
   /**
    * A file as `docker login` writes it. Default: `$REGISTRY_AUTH_FILE`, else `$DOCKER_CONFIG/config.json`, else
-   * `~/.docker/config.json`, if it exists. `false`: none. Programs that such a file names are not run.
+   * `~/.docker/config.json`, if it exists. `false`: none.
    */
   readonly configFile?: string | false;
+  /**
+   * Whether programs that `configFile` names for a registry (`credHelpers`, `credsStore`) are asked for its credentials:
+   * `docker-credential-<name> get`, found in `PATH`, with the rights of this process. Default false: no program is run, and what
+   * only they know is not known.
+   */
+  readonly credentialHelpers?: boolean;
   /** For pulls: where else to look first, `{ 'docker.io': ['https://mirror.example'] }`. `http:` only as written here. */
   readonly mirrors?: Readonly<Record<string, readonly string[]>>;
   /** Hosts that are spoken to in plain http. No other one is, whatever fails. */

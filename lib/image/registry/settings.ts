@@ -4,6 +4,7 @@ import {
   copyObject,
   defineSchema,
   optionName,
+  readBoolean,
   readInteger,
   readList,
   readObject,
@@ -27,6 +28,7 @@ export interface Endpoint {
 export interface RegistrySettings {
   readonly credentials: ((host: string) => unknown) | undefined;
   readonly configFile: string | false | undefined;
+  readonly credentialHelpers: boolean;
   readonly mirrors: ReadonlyMap<string, readonly Endpoint[]>;
   /** Hosts with their port. */
   readonly insecure: ReadonlySet<string>;
@@ -42,6 +44,7 @@ export interface RegistrySettings {
 const keys = [
   'credentials',
   'configFile',
+  'credentialHelpers',
   'mirrors',
   'insecure',
   'tls',
@@ -65,6 +68,7 @@ export function readRegistryOptions(value: unknown, option = ''): RegistrySettin
   return {
     credentials: readCredentialsOption(fields.credentials, at('credentials')),
     configFile: readConfigFile(fields.configFile, at('configFile')),
+    credentialHelpers: readBoolean(fields.credentialHelpers, at('credentialHelpers'), false),
     mirrors: readMirrors(fields.mirrors, at('mirrors')),
     insecure: new Set(
       readList(fields.insecure ?? [], at('insecure'), 'an array of hosts', 1000).map((host, index) =>
