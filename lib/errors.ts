@@ -118,6 +118,8 @@ const errnoNames = new Map<number, string>(Object.entries(constants.errno).map((
 // Of two names for one number the manual pages prefer these; the rest Node has no name for, and mounts, namespaces and
 // block devices answer with them.
 errnoNames.set(11, 'EAGAIN').set(95, 'EOPNOTSUPP').set(15, 'ENOTBLK').set(87, 'EUSERS').set(117, 'EUCLEAN');
+// nf_tables, where the ruleset has changed meanwhile.
+errnoNames.set(85, 'ERESTART');
 
 /** The kernel's name of an error number: `errnoName(1)` is `'EPERM'`. */
 export function errnoName(errno: number): string {

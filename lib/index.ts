@@ -33,6 +33,7 @@ export {
 export * from './image/index.js';
 export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { Descriptor } from './launcher/native.js';
+export * from './netfilter/index.js';
 export type { StepDescription } from './plan/describe.js';
 export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';
