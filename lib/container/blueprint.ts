@@ -24,6 +24,7 @@ import { ownCapabilities } from '../process/attributes/capabilities.js';
 import { expectPermitted } from '../process/attributes/settings.js';
 import { compileFilters } from '../process/seccomp/filters.js';
 import { type ContainerSteps, compileContainer, type IdMode, type Parts } from './plan/compile.js';
+import type { DirectoryRoot } from './plan/directory-root.js';
 import { compileProcess, type ProcessIdentity, type ProcessProfile } from './plan/process.js';
 import { areDefault } from './settings/attributes.js';
 import type { ContainerSettings } from './settings.js';
@@ -36,6 +37,8 @@ export interface Blueprint {
   readonly hostname: string;
   readonly ids: IdMode;
   readonly steps: ContainerSteps;
+  /** What the root is made of, where that is no overlay. */
+  readonly root: DirectoryRoot | undefined;
   readonly writes: readonly CgroupWrite[];
   readonly hierarchies: readonly number[];
   readonly profile: ProcessProfile;
@@ -79,6 +82,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     hostname,
     ids,
     steps: { host: withFaultInParts('launcher', steps.host), container: withFaultInParts('init', steps.container) },
+    root: facts.root,
     writes,
     hierarchies,
     profile: {

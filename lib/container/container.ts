@@ -5,6 +5,7 @@ import type TypedEmitter from 'typed-emitter';
 import { AbortedError, OptionError, TscontainError, UnsupportedError } from '../errors.js';
 import { launcherConfiguration } from '../host/configuration.js';
 import type { Image } from '../image/image.js';
+import { ImageStore } from '../image/store/index.js';
 import { launcher } from '../launcher/launcher.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
@@ -19,10 +20,12 @@ import { containerChanges } from './changes.js';
 import { type CommitOptions, commitContainer } from './commit.js';
 import { type ExportOptions, exportRoot } from './export.js';
 import { copyWritten, type ForkOptions, parseForkOptions } from './fork.js';
+import { forkSnapshot } from './fork-snapshot.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
 import { flatten } from './plan/compile.js';
+import type { DirectoryRoot } from './plan/directory-root.js';
 import type { ProcessIdentity } from './plan/process.js';
 import { group, passwd } from './plan/system-files.js';
 import type { ContainerProcess } from './process.js';
@@ -35,8 +38,8 @@ import {
   parseExecOptions,
   parseRunOptions,
 } from './settings.js';
-import { resolveSources } from './sources.js';
-import { inspectStorage, type StorageInspection } from './storage/bound.js';
+import { resolveSources, type SourceFacts } from './sources.js';
+import { inspectStorage, onlyDriver, type StorageInspection } from './storage/bound.js';
 import { sweepStateDirectory } from './storage/sweep.js';
 import { type ContainerImage, type ImageUse, planImage, takeImage } from './stored-image.js';
 import { readUserFiles } from './user-files.js';
@@ -167,7 +170,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const { settings, use } = await takeImage(asked, asked.image, { needsProgram: single && program === undefined });
     try {
       throwIfAborted(settings.signal);
-      return new Container(settings, makeBlueprint(settings, facts), single, use);
+      return new Container(settings, makeBlueprint(settings, onRoot(facts, use.root)), single, use);
     } catch (error) {
       use.release();
       throw error;
@@ -204,16 +207,17 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const facts = await resolveSources(settings);
     if (settings.image.kind !== 'stored') return makePlan(settings, makeBlueprint(settings, facts), program);
     const planned = await planImage(settings, settings.image);
-    return makePlan(planned, makeBlueprint(planned, facts), program);
+    return makePlan(planned.settings, makeBlueprint(planned.settings, onRoot(facts, planned.root)), program);
   }
 
   /**
-   * Remove what was left on the host by programs that are dead: cgroups, and directories of containers on disk. Running
-   * containers, of this process or of others, are not touched. Returns how many things were removed.
+   * Remove what was left on the host by programs that are dead: cgroups, and directories of containers on disk, also in the
+   * image stores that this process has opened, and the default one. Running containers, of this process or of others, are not
+   * touched. Returns how many things were removed.
    */
   static async sweep(): Promise<number> {
-    const removed = await launcher(launcherConfiguration).reclaim();
-    return removed + (await sweepStateDirectory());
+    const reclaimed = await launcher(launcherConfiguration).reclaim();
+    return reclaimed + (await sweepStateDirectory()) + (await ImageStore.sweepContainers());
   }
 
   #ownProgram(): readonly string[] {
@@ -365,24 +369,35 @@ export class Container extends TypedEvents implements AsyncDisposable {
     expectOwnRoot(settings, 'be forked');
     const facts = await resolveSources(settings);
     const use = await this.#image?.again();
-    let fork: Container;
-    try {
-      fork = new Container(settings, makeBlueprint(settings, { ...facts, filled: true }), false, use);
-    } catch (error) {
-      use?.release();
-      throw error;
-    }
-    const source = {
-      instance: this.#instance,
-      settings,
-      pause: () => this.pause(),
-      resume: () => this.resume(),
+    const source = { instance: this.#instance, settings, pause: () => this.pause(), resume: () => this.resume() };
+    const begin = (more: Pick<SourceFacts, 'root' | 'filled'>): Container => {
+      try {
+        return new Container(settings, makeBlueprint(settings, { ...facts, ...more }), false, use);
+      } catch (error) {
+        use?.release();
+        throw error;
+      }
     };
+    const root = use?.root;
+    if (root?.driver === 'btrfs') {
+      try {
+        return await forkSnapshot(source, parsed, root, (from) => Container.#started(begin({ root: from })));
+      } catch (error) {
+        use?.release();
+        throw error;
+      }
+    }
+    const fork = begin({ filled: true, ...(root && { root }) });
+    return await Container.#started(fork, copyWritten(source, fork.#instance, parsed));
+  }
+
+  /** A container that is ready, once what its plan waits for is done; or nothing of it. */
+  static async #started(container: Container, filling?: Promise<void>): Promise<Container> {
     try {
-      await Promise.all([copyWritten(source, fork.#instance, parsed), fork.#instance.ready]);
-      return fork;
+      await Promise.all([filling, container.#instance.ready]);
+      return container;
     } catch (error) {
-      await fork.kill();
+      await container.kill();
       throw error;
     }
   }
@@ -406,7 +421,10 @@ export class Container extends TypedEvents implements AsyncDisposable {
       cgroup,
       seccomp: this.#settings.seccompName,
       capabilities: blueprint.profile.capabilities.toArray(),
-      storage: inspectStorage(this.#settings.storage, this.#settings.image.kind !== 'host'),
+      storage: inspectStorage(
+        this.#settings.storage,
+        this.#image?.driver ?? onlyDriver(this.#settings.image.kind === 'host' ? 'host' : 'directories'),
+      ),
       relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
     };
   }
@@ -464,6 +482,10 @@ function checkUser({ image, user }: ContainerSettings): void {
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortedError('aborted before the container was ready', { cause: signal.reason });
+}
+
+function onRoot(facts: SourceFacts, root: DirectoryRoot | undefined): SourceFacts {
+  return root ? { ...facts, root } : facts;
 }
 
 function gone(): TscontainError {

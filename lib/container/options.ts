@@ -140,21 +140,34 @@ export interface LimitOptions {
   readonly fileSize?: Size;
 }
 
-/** Where what the container writes to its root goes. */
+/** How the container's root is made, and where what it writes there goes. */
 export interface StorageOptions {
-  /** `'tmpfs'` (default): memory, counted as the container's. `'disk'`: a private directory of the library's. */
+  /**
+   * How the root comes from an image of a store. `'overlay'`: the layers as they are, and what is written over them. `'btrfs'`: a
+   * snapshot of a subvolume that they were merged into once, where the store is on btrfs. `'vfs'`: a copy for each container,
+   * which shares contents with the store where the file system can do that. `'auto'` (default): the first of these that works
+   * there, which is found out once. The last two take root. With any other `image` there is nothing to choose.
+   */
+  readonly driver?: 'auto' | 'overlay' | 'btrfs' | 'vfs';
+  /**
+   * `'tmpfs'` (default with overlay): memory, counted as the container's. `'disk'` (default with the others, and all that btrfs
+   * can have): a private directory of the library's. With vfs all of the root is there.
+   */
   readonly upper?: 'tmpfs' | 'disk';
   /**
-   * Upper bound in bytes, at least 4096. Default: half of `limits.memory`, at most 1 GiB; with `'disk'` none.
+   * Upper bound in bytes, at least 4096. Default: half of `limits.memory`, at most 1 GiB; with `'disk'` none. With vfs the copy
+   * of the image counts too; where that alone is more, nothing starts.
    *
    * On disk it is enforced by a file system of the container's own, in a sparse file that has no name: root only, and an
    * {@link UnsupportedError} without loop devices. Nothing is reserved: where the disk itself is full before, programs
-   * get input/output errors (EIO).
+   * get input/output errors (EIO). With btrfs it is a limit of the snapshot (btrfs-qgroup(8)), an error where quotas are not
+   * enabled.
    */
   readonly size?: Size;
   /**
    * Upper bound on files and directories, at least 16. Default: one for every 4 KiB of `size`, from 1024 to 1,048,576. On disk
-   * only with `size`, and no more than one for every 4 KiB of it; each takes up to 256 bytes of the disk beyond `size`.
+   * only with `size`, and no more than one for every 4 KiB of it; each takes up to 256 bytes of the disk beyond `size`. Not with
+   * btrfs.
    */
   readonly inodes?: number;
 }

@@ -143,8 +143,15 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
   const attributes = withLimits(readAttributes(fields, 'container'), limits);
   const capabilities = readCapabilities(fields.capabilities, 'capabilities');
   const { seccomp, seccompName, supervision } = readSeccomp(fields.seccomp, 'seccomp');
+  const image = aboutImage ? readImage(fields, { user: user !== undefined, cwd: cwd !== undefined }) : hostImage;
+  const storage =
+    fields.storage === undefined && limits === defaultLimits
+      ? defaultStorage
+      : readStorage(fields.storage, 'storage', limits.values.memory);
+  expectDriver(storage, image);
   return Object.freeze({
-    image: aboutImage ? readImage(fields, { user: user !== undefined, cwd: cwd !== undefined }) : hostImage,
+    image,
+    storage,
     user: user === undefined ? rootUser : readUser(user, 'user'),
     cwd: cwd === undefined ? '/' : readWorkingDirectory(cwd, 'cwd'),
     env: readEnv(env, 'env'),
@@ -153,10 +160,6 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     attributes,
     sysctl: readSysctls(fields.sysctl, 'sysctl', true),
     ...(timeOffsets === undefined ? {} : { timeOffsets }),
-    storage:
-      fields.storage === undefined && limits === defaultLimits
-        ? defaultStorage
-        : readStorage(fields.storage, 'storage', limits.values.memory),
     capabilities,
     seccomp,
     seccompName,
@@ -167,6 +170,21 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
     ...(signal === undefined ? {} : { signal: readSignal(signal, 'signal') }),
   });
+}
+
+/** What there is to choose: an image of a store only, and an overlay is all that directories can have. */
+function expectDriver({ driver }: StorageSettings, { kind }: ImageSettings): void {
+  if (kind === 'stored' || driver === 'auto') return;
+  if (kind === 'host') {
+    throw new OptionError('storage.driver', "nothing but 'auto' with image: 'host'", driver, {
+      hint: 'its root is put together of mounts, and has no layers',
+    });
+  }
+  if (driver !== 'overlay') {
+    throw new OptionError('storage.driver', "'auto' or 'overlay' with directories of the caller's", driver, {
+      hint: 'the others keep a copy of the layers, which takes an image of a store: Image.fromDirectory',
+    });
+  }
 }
 
 function readNetwork(value: unknown, option: string): 'none' {

@@ -18,7 +18,7 @@ export interface SourceFacts {
   readonly kinds: ReadonlyMap<number, 'directory' | 'file'>;
   /** The limits, with every device of `io` as `major:minor`. */
   readonly limits: Limits;
-  /** The directory that is the container's root, where a driver has made one for it. */
+  /** What the container's root is made of, where a driver makes no overlay. */
   readonly root?: DirectoryRoot;
   /** Whether what is written begins with a copy, which is made in the middle of the plan: `fork()`. */
   readonly filled?: boolean;

@@ -6,11 +6,15 @@
 import { join, posix } from 'node:path';
 import { ImageError, OptionError } from '../errors.js';
 import type { Digest } from '../image/digest.js';
+import { chooseDriver, type DriverChoice } from '../image/driver/choose.js';
+import { leaseMerged, mergedPath } from '../image/driver/merged.js';
 import { Image, ImageStore, type Reference } from '../image/index.js';
 import { fits, formatPlatform, hostPlatform } from '../image/platform.js';
 import { layerName } from '../image/store/layers.js';
 import { unpackImage } from '../image/unpack.js';
+import type { DirectoryRoot } from './plan/directory-root.js';
 import { isAtOrBelow, readContainerPath, readWorkingDirectory } from './settings/paths.js';
+import { storageBy } from './settings/storage.js';
 import { parseArgv, readEnv } from './settings/strings.js';
 import { readImageUser } from './settings/user.js';
 import type { ContainerSettings, MountSettings, StoredImageSettings } from './settings.js';
@@ -41,6 +45,9 @@ export interface ImageUse {
   /** Entrypoint and command; empty if there are none. */
   readonly argv: readonly string[];
   readonly stopSignal: number | undefined;
+  readonly driver: DriverChoice;
+  /** What the root is made of, where the driver makes no overlay. */
+  readonly root: DirectoryRoot | undefined;
   /** The same for another container, which its layers are kept for as well. */
   again(): Promise<ImageUse>;
   /** Lets its layers go. May be called again. */
@@ -66,6 +73,9 @@ export async function takeImage(
   using own = ownSignal(settings.signal);
   const { signal } = own;
   const store = stored.store ?? (await ImageStore.default());
+  // The first time something is mounted for it, which takes no longer than the image does.
+  const choosing = chooseDriver(store.roots, settings.storage.driver);
+  choosing.catch(() => {});
   // Until its layers are leased, nothing else keeps the image.
   await using _hold = store.hold();
   const image = await find(stored, store, signal);
@@ -73,25 +83,44 @@ export async function takeImage(
   if (needsProgram && configured.argv.length === 0) {
     throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
   }
+  const driver = await choosing;
+  const made = by(driver, configured.settings, image);
   const use = async (): Promise<ImageUse> => {
-    const lease = await unpackImage(image, { ...stored.unpack, signal });
+    const unpacking = { ...stored.unpack, signal };
+    const lease = await (made.root ? leaseMerged(image, made.root.driver, unpacking) : unpackImage(image, unpacking));
     return {
       image,
       inspection: inspectImage(image),
       argv: configured.argv,
       stopSignal: configured.stopSignal,
+      driver,
+      root: made.root,
       again: use,
       release: () => lease.release(),
     };
   };
-  return { settings: configured.settings, use: await use() };
+  return { settings: made.settings, use: await use() };
+}
+
+interface ByDriver {
+  readonly settings: ContainerSettings;
+  readonly root: DirectoryRoot | undefined;
+}
+
+/** @throws OptionError where the storage that was asked for is none that the driver has */
+function by({ driver }: DriverChoice, settings: ContainerSettings, image: Image): ByDriver {
+  if (driver === 'overlay') return { settings, root: undefined };
+  const storage = storageBy(settings.storage, driver, settings.limits.values.memory);
+  const root = { driver, parent: image.store.roots, merged: mergedPath(image, driver) };
+  return { settings: Object.freeze({ ...settings, storage }), root };
 }
 
 /** The settings of a container of an image that is in the store already; nothing is fetched or unpacked. */
-export async function planImage(settings: ContainerSettings, stored: StoredImageSettings): Promise<ContainerSettings> {
+export async function planImage(settings: ContainerSettings, stored: StoredImageSettings): Promise<ByDriver> {
   const store = stored.store ?? (await ImageStore.default());
   const image = await find({ ...stored, pull: 'never' }, store, undefined);
-  return configure(settings, stored, image).settings;
+  const driver = await chooseDriver(store.roots, settings.storage.driver);
+  return by(driver, configure(settings, stored, image).settings, image);
 }
 
 /** Fetching and unpacking know signals of this realm only. */

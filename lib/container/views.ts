@@ -4,6 +4,7 @@
  * of the host is ever looked up for the container's files.
  */
 
+import { fstatSync } from 'node:fs';
 import { TscontainError, UnsupportedError } from '../errors.js';
 import { Agent } from '../launcher/agent.js';
 import type { Descriptor } from '../launcher/native.js';
@@ -47,10 +48,25 @@ export async function viewRoot(instance: Instance): Promise<RootView> {
 }
 
 export async function viewChanges(instance: Instance): Promise<ChangedView> {
-  const [root, user, upper, below] = await take(instance, ['merged', 'own user', 'upper', 'below']);
-  if (!root || !user || !upper || !below) throw new Error('init has handed out too little');
+  const { root: own } = instance.blueprint;
+  const last = own ? (own.driver === 'vfs' ? ['copied at'] : []) : ['upper'];
+  const [root, user, below, beside] = await take(instance, ['merged', 'own user', 'below', ...last]);
+  if (!root || !user || !below || (last.length > 0 && !beside)) throw new Error('init has handed out too little');
+  const upper = own || !beside ? madeAnew(beside) : beside;
   const layers: LayerViews = { upper, merged: root, below, prefix: 'user.overlay.', index: false };
-  return { root, user, layers, close: () => closeAll([root, user, upper, below]) };
+  return { root, user, layers, close: () => closeAll(beside ? [root, user, below, beside] : [root, user, below]) };
+}
+
+/**
+ * Whether a directory has taken another's place, as the overlay's note of an opaque one tells. A snapshot has the same inodes as
+ * what it is of; in a copy they are others, but were made before the mark was. Where that is not known, what differs in the
+ * directory is told of one by one, which comes to the same.
+ * @param mark made right after a copy
+ */
+function madeAnew(mark: Descriptor | undefined): Exclude<LayerViews['upper'], Descriptor> {
+  if (!mark) return ({ sameInode }) => !sameInode;
+  const copied = Number(fstatSync(mark.number, { bigint: true }).ctimeNs / 1000n);
+  return ({ born }) => born > copied;
 }
 
 /** The directory of what has been written. */

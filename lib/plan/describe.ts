@@ -118,12 +118,8 @@ export function describeStep(step: Step): StepDescription {
     case 'removeTree':
       return { ...page('unlinkat', `remove ${step.name} of "${step.under}" and all below it`), manual: 'unlink(2)' };
     case 'rootDirectory': {
-      const what = step.source === undefined ? step.prepared : `a snapshot of "${step.source}"`;
-      const call = step.source === undefined ? 'renameat2' : 'ioctl';
-      return {
-        ...page(call, `make ${what} the container's own root in "${step.under}", as "${step.to}"`),
-        manual: step.source === undefined ? 'rename(2)' : 'btrfs-subvolume(8)',
-      };
+      const what = `a snapshot of "${step.source}" in "${step.under}"`;
+      return { ...page('ioctl', `make ${what} the container's root, as "${step.to}"`), manual: 'btrfs-subvolume(8)' };
     }
     case 'reclaim':
       return { ...page('unlinkat', `remove from "${step.on}" what is nobody's any more`), manual: 'unlink(2)' };

@@ -246,7 +246,7 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
     case 'fchdir':
       return writer.put(op, [slots.of(step.to)]);
     case 'stateDirectory':
-      return writer.put(op, [slots.of(step.to), step.detached ? 1 : 0]);
+      return writer.put(op, [slots.of(step.to), step.detached ? 1 : 0, slots.of(step.under ?? null)]);
     case 'ownStateDirectory':
       return writer.put(op, [slots.of(step.to), slots.of(step.made)], [step.path]);
     case 'sparseFile': {
@@ -267,10 +267,8 @@ function encodeStep(writer: RecordWriter, step: Step, slots: SlotNumbers): Recor
       return writer.put(op, [slots.of(step.on), step.bytes]);
     case 'removeTree':
       return writer.put(op, [slots.of(step.under)], [step.name]);
-    case 'rootDirectory': {
-      const slotNumbers = [slots.of(step.to), slots.of(step.under), slots.of(step.source ?? null)];
-      return writer.put(op, slotNumbers, [step.prepared ?? '']);
-    }
+    case 'rootDirectory':
+      return writer.put(op, [slots.of(step.to), slots.of(step.under), slots.of(step.source)]);
     case 'sysctl':
       return writer.put(op, [slots.of(step.under), step.tolerant ? 1 : 0], [sysctlPath(step.key), step.value]);
     case 'timeOffsets':

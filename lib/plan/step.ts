@@ -158,8 +158,11 @@ export type Step =
   | { readonly kind: 'close'; readonly slot: Slot }
   | { readonly kind: 'fchdir'; readonly to: Slot }
   | { readonly kind: 'verifyRoot' }
-  /** The container's private directory on disk, owned by the container's root: as a mount, or only made. */
-  | { readonly kind: 'stateDirectory'; readonly to: Slot; readonly detached: boolean }
+  /**
+   * The container's private directory on disk, owned by the container's root: as a mount, or only made. It is beneath `under`,
+   * which must be this user's alone, or where containers usually have theirs.
+   */
+  | { readonly kind: 'stateDirectory'; readonly to: Slot; readonly detached: boolean; readonly under?: Slot }
   /** The same as a mount, by init: the launcher has `made` it in the directory `path`. */
   | { readonly kind: 'ownStateDirectory'; readonly to: Slot; readonly made: Slot; readonly path: string }
   /** A file in the directory of containers on disk, without a name: these bytes, and else holes. */
@@ -182,13 +185,10 @@ export type Step =
   /** Remove what is there by that name, and all below it. */
   | { readonly kind: 'removeTree'; readonly under: Slot; readonly name: string }
   /**
-   * The container's own root on disk, as a mount: a snapshot of `source` beneath `under`, or the directory `prepared` there.
-   * It gets the container's name, and is removed with it.
+   * The container's own root on disk, as a mount: a snapshot of `source` beneath `under`. It gets the container's name, and is
+   * removed with it.
    */
-  | ({ readonly kind: 'rootDirectory'; readonly to: Slot; readonly under: Slot } & (
-      | { readonly source: Slot; readonly prepared?: never }
-      | { readonly prepared: string; readonly source?: never }
-    ))
+  | { readonly kind: 'rootDirectory'; readonly to: Slot; readonly under: Slot; readonly source: Slot }
   /** Remove what containers of dead launchers have left in a directory. */
   | { readonly kind: 'reclaim'; readonly on: Slot }
   | { readonly kind: 'setHostname'; readonly name: string }
@@ -403,5 +403,6 @@ export const keptSlots: Readonly<Record<string, number>> = {
   'own landlock': 1006,
   upper: 1007,
   below: 1008,
+  'copied at': 1009,
   userns: 1010,
 };

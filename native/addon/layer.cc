@@ -51,6 +51,15 @@ bool IsWhiteout(const struct stat& facts) {
   return S_ISCHR(facts.st_mode) && facts.st_rdev == 0;
 }
 
+// When a file was made, in microseconds since 1970 (statx(2)); 0 where its file system does not know.
+uint64_t Born(int dir, const std::string& name) {
+  struct statx facts;
+  if (statx(dir, name.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BTIME, &facts) != 0 ||
+      !(facts.stx_mask & STATX_BTIME) || facts.stx_btime.tv_sec < 0)
+    return 0;
+  return static_cast<uint64_t>(facts.stx_btime.tv_sec) * 1000000 + facts.stx_btime.tv_nsec / 1000;
+}
+
 bool Gone(int error) {
   return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ESTALE;
 }
@@ -200,9 +209,10 @@ private:
       }
     }
     bool time = now.st_mtim.tv_sec == before.st_mtim.tv_sec && now.st_mtim.tv_nsec == before.st_mtim.tv_nsec;
+    uint64_t born = both && S_ISDIR(now.st_mode) && S_ISDIR(before.st_mode) ? Born(merged, name) : 0;
     PutRecord(&records_,
               {marks, now.st_mode, now.st_uid, now.st_gid, before.st_mode, before.st_uid, before.st_gid, content,
-               attributes, time},
+               attributes, time, now.st_ino == before.st_ino, born},
               name);
     entries_++;
   }

@@ -322,7 +322,7 @@ static void on_run(struct message* message) {
   long rc = run_steps(&context, &r->blobs[0]);
   hide();
   for (int i = 1; i < r->nints && rc >= 0; i++) {
-    bool given = r->ints[i] < SLOT_NULL || r->ints[i] == SLOT_UPPER || r->ints[i] == SLOT_BELOW;
+    bool given = r->ints[i] < SLOT_NULL || (r->ints[i] >= SLOT_UPPER && r->ints[i] <= SLOT_COPIED);
     int fd = given ? context.slots[r->ints[i]] : -1;
     if (fd < 0) {
       failure.step = ~0u;

@@ -173,7 +173,8 @@ enum {
   SLOT_OOM_SCORE = 1004, // init's own oom_score_adj
   SLOT_LANDLOCK = 1005,  // the container's ruleset, and then the program's own
   LANDLOCK_LAYERS = 2,
-  SLOT_UPPER = 1007, // of the container's overlay: its upper directory, and the lower layers alone
-  SLOT_BELOW = 1008,
+  SLOT_UPPER = 1007,  // what the container writes to, and what its changes are told from: of its overlay, the lower
+  SLOT_BELOW = 1008,  // layers alone
+  SLOT_COPIED = 1009, // made right after its root was copied
   SLOT_USERNS = 1010
 };

@@ -23,7 +23,7 @@ static const struct step_kind kinds[] = {
     [STEP_CHANGE_DIRECTORY] = {step_change_directory, 1, 1},
     [STEP_VERIFY_ROOT] = {step_verify_root, 0, 0},
     [STEP_FCHDIR] = {step_fchdir, 1, 0},
-    [STEP_STATE_DIRECTORY] = {step_state_directory, 2, 0},
+    [STEP_STATE_DIRECTORY] = {step_state_directory, 3, 0},
     [STEP_DIRECTORY_INSIDE] = {step_directory_inside, 3, 1},
     [STEP_OWN_STATE_DIRECTORY] = {step_own_state_directory, 2, 1},
     [STEP_FSCONFIG_LAYERS] = {step_fsconfig_layers, 1, 3},
@@ -76,7 +76,7 @@ static const struct step_kind kinds[] = {
     [STEP_SUBVOLUME] = {step_subvolume, 2, 1},
     [STEP_SUBVOLUME_LIMIT] = {step_subvolume_limit, 2, 0},
     [STEP_REMOVE_TREE] = {step_remove_tree, 1, 1},
-    [STEP_ROOT_DIRECTORY] = {step_root_directory, 3, 1},
+    [STEP_ROOT_DIRECTORY] = {step_root_directory, 3, 0},
     [STEP_RECLAIM] = {step_reclaim, 1, 0},
     [STEP_SOCKET] = {step_socket, 4, 0},
 };

@@ -1,11 +1,11 @@
-// Steps of roots that are plain directories: subvolumes of btrfs and their snapshots, and directories that were filled
-// before. Such a root is called what its container is called, so that it can be told whose it is, and goes with it.
+// Steps of what a container has on disk: a subvolume of btrfs that is a snapshot, or a directory. It is called what its
+// container is called, so that it can be told whose it is, and goes with it.
 #include "steps.h"
 #include "launcher.h"
 #include "rmtree.h"
 #include <linux/btrfs.h>
 
-enum { NO_SLOT_GIVEN = -1, RENAME_NOREPLACE = 1, OPEN_TREE_CLONE_FLAG = 1 };
+enum { NO_SLOT_GIVEN = -1, OPEN_TREE_CLONE_FLAG = 1 };
 
 static long set_name(char* to, size_t cap, const char* name) {
   return text_append(to, cap, 0, name) < cap ? 0 : -ENAMETOOLONG;
@@ -60,14 +60,13 @@ static long expect_private(struct plan_context* context, int dir) {
   return -EPERM;
 }
 
-// ints: slot, dir, slot of the subvolume to take a snapshot of or all ones; blobs: name of the directory in dir to
-// take. The root is given the container's name, and the slot a detached mount of it.
-long step_root_directory(struct plan_context* context, const struct record* step) {
-  int dir = slot_fd(context, step->ints[1]), source = source_of(context, step->ints[2]);
-  if (dir < 0 || source == -EBADF || !context->state_name)
+// Where the container's directory is from now on. Before anything is made there: what is there when a later step fails
+// is found by it.
+static long enter_home(struct plan_context* context, u64 slot) {
+  int dir = slot_fd(context, slot);
+  if (dir < 0 || !context->state_name)
     return -EBADF;
   close_fd(&context->home);
-  // Before anything is made: what is there when a later step fails is found by it.
   long home = sys(openat, dir, ".", O_DIRECTORY | O_CLOEXEC, 0);
   if (home < 0)
     return home;
@@ -77,15 +76,42 @@ long step_root_directory(struct plan_context* context, const struct record* step
     return rc;
   }
   context->home = (int)home;
-  rc = source >= 0 ? make_subvolume((int)home, source, context->state_name)
-                   : sys(renameat2, home, step->blobs[0].data, home, context->state_name, RENAME_NOREPLACE);
-  if (rc < 0)
-    return rc;
-  long root = sys(openat, home, context->state_name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-  long tree = root < 0 ? root : sys(open_tree, root, "", OPEN_TREE_CLONE_FLAG | O_CLOEXEC | AT_EMPTY_PATH);
-  if (root >= 0)
-    sys(close, root);
-  return set_slot(context, step->ints[0], tree);
+  return 0;
+}
+
+// A detached mount of the container's directory as a slot, or the directory itself.
+static long own_directory(struct plan_context* context, u64 slot, int parent, bool layers, bool detached) {
+  long dir = sys(openat, parent, context->state_name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (dir < 0)
+    return dir;
+  long rc = layers ? make_layer_directories(context, (int)dir) : 0;
+  if (rc >= 0 && !detached)
+    return set_slot(context, slot, dir);
+  long tree = rc < 0 ? rc : sys(open_tree, dir, "", OPEN_TREE_CLONE_FLAG | O_CLOEXEC | AT_EMPTY_PATH);
+  sys(close, dir);
+  return set_slot(context, slot, tree);
+}
+
+// ints: slot, dir, slot of the subvolume to take a snapshot of. The root is given the container's name, and the slot a
+// detached mount of it.
+long step_root_directory(struct plan_context* context, const struct record* step) {
+  int source = slot_fd(context, step->ints[2]);
+  long rc = source < 0 ? -EBADF : enter_home(context, step->ints[1]);
+  if (rc >= 0)
+    rc = make_subvolume(context->home, source, context->state_name);
+  return rc < 0 ? rc : own_directory(context, step->ints[0], context->home, false, true);
+}
+
+// ints: slot, whether the slot gets a detached mount of it or just the directory, dir or all ones for the launcher's
+// own. Host side: the container's private directory on disk, with `upper` and `work` in it, owned by the container's
+// root.
+long step_state_directory(struct plan_context* context, const struct record* step) {
+  bool elsewhere = step->ints[2] != ~(u64)0;
+  long rc = elsewhere ? enter_home(context, step->ints[2]) : 0;
+  int parent = elsewhere ? context->home : context->state_dir;
+  if (rc >= 0)
+    rc = parent < 0 || !context->state_name ? -EBADF : sys(mkdirat, parent, context->state_name, 0700);
+  return rc < 0 ? rc : own_directory(context, step->ints[0], parent, true, step->ints[1]);
 }
 
 // ints: dir. Removes what containers of dead launchers have left in it.

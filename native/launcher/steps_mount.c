@@ -351,25 +351,6 @@ long step_fchdir(struct plan_context* context, const struct record* step) {
 
 enum { OPEN_TREE_CLONE_FLAG = 1, ESTALE_ERROR = 116 };
 
-// ints: slot, whether the slot gets a detached mount of it, or just the directory. Host side: the container's private
-// directory on disk, with `upper` and `work` in it, owned by the container's root.
-long step_state_directory(struct plan_context* context, const struct record* step) {
-  if (context->state_dir < 0 || !context->state_name)
-    return -EBADF;
-  long rc = sys(mkdirat, context->state_dir, context->state_name, 0700);
-  if (rc < 0)
-    return rc;
-  long dir = sys(openat, context->state_dir, context->state_name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-  if (dir < 0)
-    return dir;
-  rc = make_layer_directories(context, (int)dir);
-  if (rc >= 0 && !step->ints[1])
-    return set_slot(context, step->ints[0], dir);
-  long tree = rc < 0 ? rc : sys(open_tree, dir, "", OPEN_TREE_CLONE_FLAG | O_CLOEXEC | AT_EMPTY_PATH);
-  sys(close, dir);
-  return set_slot(context, step->ints[0], tree);
-}
-
 // ints: slot, slot of the directory that the launcher has made; blobs: path of what it is in. Inside, for a launcher
 // that may not mount: a detached mount of that very directory. Its descriptor is of no use for that, as it belongs to
 // the launcher's mount namespace, whose mounts cannot be copied here (open_tree(2)).

@@ -32,7 +32,16 @@ export function mountBtrfs(): Btrfs {
   return {
     path,
     remove() {
-      run('umount', path);
+      // What containers had is still being removed, maybe, by the launcher.
+      for (let tries = 1; ; tries++) {
+        try {
+          run('umount', path);
+          break;
+        } catch (error) {
+          if (tries === 50) throw error;
+          run('sleep', '0.1');
+        }
+      }
       rmSync(directory, { recursive: true });
     },
   };

@@ -41,7 +41,13 @@ function randomName(next: (below: number) => number): Buffer {
 export function randomTree(
   root: Buffer,
   next: (below: number) => number,
-  { entries = 60, root: asRoot = process.geteuid?.() === 0, names = [] as readonly Buffer[], layer = false } = {},
+  {
+    entries = 60,
+    root: asRoot = process.geteuid?.() === 0,
+    names = [] as readonly Buffer[],
+    layer = false,
+    ids = 70000,
+  } = {},
 ): void {
   const directories = [root];
   const files: Buffer[] = [];
@@ -70,7 +76,7 @@ export function randomTree(
         files.push(path);
       }
       if (next(3) === 0) addon().setXattr(path, `user.a${next(3)}`, Buffer.from(`v\0\n${next(1000)}`), 0);
-      if (asRoot && next(3) === 0) lchownSync(path, next(70000), next(70000));
+      if (asRoot && next(3) === 0) lchownSync(path, next(ids), next(ids));
       // An ordinary user must get into directories again.
       chmodSync(path, (0o400 + next(0o400) + (next(8) === 0 ? 0o6000 : 0)) | (asRoot ? 0 : 0o700));
       lutimesSync(path, next(2 ** 31), next(2 ** 31) + (next(3) === 0 ? 0.25 : 0));

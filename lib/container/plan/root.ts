@@ -1,4 +1,7 @@
-/** Where the root file system comes from: the host's own programs around a fresh system, or an overlay over a directory. */
+/**
+ * Where the root file system comes from: the host's own programs around a fresh system, an overlay over directories, or what
+ * another driver makes of them.
+ */
 
 import { stateDirectory } from '../../host/configuration.js';
 import { propagationPrivate, type Step } from '../../plan/step.js';
@@ -7,9 +10,9 @@ import type { ImageSettings } from '../settings/image.js';
 import type { ContainerSettings, StorageSettings } from '../settings.js';
 import { loopFile } from '../storage/bound.js';
 import type { IdMode } from './compile.js';
-import { type DirectoryRoot, directoryRoot } from './directory-root.js';
+import { copiedRoot, copyDirectory, type DirectoryRoot, lend, mergedTree, snapshotRoot } from './directory-root.js';
 import { hostImage } from './host-image.js';
-import { containerOverlay, type LowerLayers, lowerView, openDirectory } from './overlay.js';
+import { containerOverlay, type LowerLayers, lowerView } from './overlay.js';
 import { textFile } from './system-files.js';
 import { volumes } from './volumes.js';
 
@@ -22,13 +25,13 @@ export interface RootSteps {
 }
 
 /**
- * @param own a directory that is the container's root as it is, where there is one
+ * @param own what a driver other than overlay has made ready, where one has
  * @param filled what is written begins with what is put there in the middle of the plan (`lend`)
  */
 export function root(settings: ContainerSettings, ids: IdMode, own?: DirectoryRoot, filled = false): RootSteps {
   const { image } = settings;
   if (image.kind !== 'host') {
-    const made = own ? ownRoot(own) : overlayRoot(lowerOf(image, ids), settings, ids, filled);
+    const made = own ? ownRoot(own, settings.storage, filled) : overlayRoot(lowerOf(image, ids), settings, ids, filled);
     return image.kind === 'layers' && image.volumes?.length
       ? { ...made, steps: [...made.steps, volumes(image.volumes, 'stage')] }
       : made;
@@ -104,17 +107,30 @@ function hostRoot(ids: IdMode): RootSteps {
   };
 }
 
-/** A directory of its own; only root can have one, as its ids are shifted. */
-function ownRoot(own: DirectoryRoot): RootSteps {
+/** A directory of its own, which a driver makes; only root has such, whose containers' ids are shifted. */
+function ownRoot(own: DirectoryRoot, storage: StorageSettings, filled: boolean): RootSteps {
+  if (own.driver === 'btrfs') {
+    const trees = [mergedTree('below', own), snapshotRoot('root', own, storage.quota)];
+    return { hostTrees: trees, steps: [[attach('root', 'stage', 'root'), ...mountPoints]] };
+  }
+  const onDisk = storage.upper === 'disk';
+  const place = storage.disk ? loopFile('disk', storage.disk) : copyDirectory('disk', own);
   return {
-    hostTrees: [directoryRoot('root', own)],
-    steps: [[attach('root', 'stage', 'root'), ...mountPoints]],
+    hostTrees: [mergedTree('below', own), onDisk ? place : []],
+    steps: [
+      onDisk ? [attach('disk', 'stage', 'disk')] : [makeDirectory('stage', 'disk/upper')],
+      [...copiedRoot('below', 'disk/upper', filled), ...mountPoints],
+    ],
   };
+}
+
+function makeDirectory(under: string, path: string): Step {
+  return { kind: 'makeDirectory', under, path, mode: 0o755 };
 }
 
 /** Directories that an image need not have. */
 const mountPoints: readonly Step[] = [
-  ...['proc', 'sys', 'dev', 'etc'].map((path): Step => ({ kind: 'makeDirectory', under: 'root', path, mode: 0o755 })),
+  ...['proc', 'sys', 'dev', 'etc'].map((path) => makeDirectory('root', path)),
   { kind: 'makeDirectory', under: 'root', path: 'tmp', mode: 0o1777 },
 ];
 
@@ -148,19 +164,11 @@ function overlayRoot(
   filled: boolean,
 ): RootSteps {
   const own = storage.upper === 'disk' ? disk(storage, ids) : undefined;
-  const directory = (under: string, name: string, mode: number): Step => ({
-    kind: 'makeDirectory',
-    under,
-    path: name,
-    mode,
-  });
   const upper: Step[] = own
     ? [attach('disk', 'stage', 'disk')]
-    : [directory('stage', 'disk/upper', 0o755), directory('stage', 'disk/work', 0o755)];
+    : [makeDirectory('stage', 'disk/upper'), makeDirectory('stage', 'disk/work')];
   // Before the overlay is mounted, which would not expect its upper directory to change.
-  const fill: Step[] = filled
-    ? [openDirectory('unfilled', 'stage', 'disk/upper'), { kind: 'lend', slot: 'unfilled' }]
-    : [];
+  const fill = filled ? lend('disk/upper') : [];
   return {
     ...(own && { launcher: own.launcher }),
     hostTrees: [tree, own?.tree ?? []],

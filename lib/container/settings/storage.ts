@@ -1,9 +1,10 @@
-/** Where writes to the root go, and the bounds of the in-memory file systems that hold them. */
+/** Where writes to the root go, by which driver the root is made, and the bounds of what holds it. */
 
 import { OptionError } from '../../errors.js';
+import type { Driver } from '../../image/driver/choose.js';
 import { parseSize, type Range } from '../../units.js';
 import { largestExt4, mostExt4Inodes } from '../storage/ext4.js';
-import { defineSchema, readChoice, readInteger, readObject } from './schema.js';
+import { defineSchema, type Fields, readChoice, readInteger, readObject } from './schema.js';
 
 export interface StorageSettings {
   readonly upper: 'tmpfs' | 'disk';
@@ -11,8 +12,14 @@ export interface StorageSettings {
   readonly size: number;
   /** Files and directories of the stage. */
   readonly inodes: number;
-  /** The bound of what is written to disk, where one was asked for. */
+  /** The bound of what is written to disk, where one was asked for, by a file system of its own. */
   readonly disk?: DiskBound;
+  /** The same, in bytes, for a snapshot. */
+  readonly quota?: number;
+  /** Which driver was asked for; the rest is by an overlay's rules as long as it is left to us. */
+  readonly driver: Driver | 'auto';
+  /** As it was asked for, for a driver that is chosen later. */
+  readonly asked: StorageFields;
 }
 
 export interface DiskBound {
@@ -28,16 +35,55 @@ const fewestInodes = 16;
 const mostInodes = 2 ** 31 - 1;
 const largestDefault = 2 ** 30;
 
-const schema = defineSchema(['upper', 'size', 'inodes']);
+const schema = defineSchema(['driver', 'upper', 'size', 'inodes']);
+type StorageFields = Fields<'upper' | 'size' | 'inodes'>;
+type Bounds = Omit<StorageSettings, 'driver' | 'asked'>;
 
 /** @param memory the container's limit, which what is written to a tmpfs counts against */
 export function readStorage(value: unknown, option: string, memory: number): StorageSettings {
-  const fields = value === undefined ? {} : readObject(value, option, schema);
-  const upper = fields.upper === undefined ? 'tmpfs' : readChoice(fields.upper, `${option}.upper`, ['tmpfs', 'disk']);
-  if (upper === 'disk') return Object.freeze({ upper, ...stageBeside(memory), ...readDiskBound(fields, option) });
+  const { driver: named, ...fields } = value === undefined ? {} : readObject(value, option, schema);
+  const driver =
+    named === undefined ? 'auto' : readChoice(named, `${option}.driver`, ['auto', 'overlay', 'btrfs', 'vfs']);
+  const asked = Object.freeze(fields);
+  return Object.freeze({
+    driver,
+    asked,
+    ...readBounds(asked, option, memory, driver === 'auto' ? 'overlay' : driver),
+  });
+}
+
+/** The same by the rules of the driver that was chosen. @throws OptionError for what that one cannot have */
+export function storageBy(settings: StorageSettings, driver: Driver, memory: number): StorageSettings {
+  const { driver: named, asked } = settings;
+  if (driver === 'overlay' || named !== 'auto') return settings;
+  return Object.freeze({ driver: named, asked, ...readBounds(asked, 'storage', memory, driver) });
+}
+
+function readBounds(fields: StorageFields, option: string, memory: number, driver: Driver): Bounds {
+  const upper =
+    fields.upper === undefined
+      ? driver === 'overlay'
+        ? 'tmpfs'
+        : 'disk'
+      : readChoice(fields.upper, `${option}.upper`, ['tmpfs', 'disk']);
+  if (driver === 'btrfs') return { upper: 'disk', ...stageBeside(memory), ...readQuota(fields, option, upper) };
+  if (upper === 'disk') return { upper, ...stageBeside(memory), ...readDiskBound(fields, option) };
   const size = fields.size === undefined ? defaultSize(memory) : parseSize(fields.size, `${option}.size`, tmpfsSize);
   const inodes = fields.inodes === undefined ? defaultInodes(size) : readInodes(fields.inodes, `${option}.inodes`);
-  return Object.freeze({ upper, size, inodes });
+  return { upper, size, inodes };
+}
+
+/** A snapshot is where what it is of is, and of that file system only bytes can be bounded. */
+function readQuota(fields: StorageFields, option: string, upper: 'tmpfs' | 'disk'): { quota?: number } {
+  if (upper === 'tmpfs') {
+    throw new OptionError(`${option}.upper`, "'disk' with driver btrfs", upper, { hint: 'a snapshot is on disk' });
+  }
+  if (fields.inodes !== undefined) {
+    throw new OptionError(`${option}.inodes`, 'nothing with driver btrfs', fields.inodes, {
+      hint: 'btrfs bounds bytes only, which what it notes of files counts as: give size',
+    });
+  }
+  return fields.size === undefined ? {} : { quota: parseSize(fields.size, `${option}.size`, tmpfsSize) };
 }
 
 function defaultSize(memory: number): number {
@@ -50,7 +96,7 @@ function stageBeside(memory: number): { size: number; inodes: number } {
   return { size, inodes: defaultInodes(size) };
 }
 
-function readDiskBound(fields: { size?: unknown; inodes?: unknown }, option: string): { disk?: DiskBound } {
+function readDiskBound(fields: StorageFields, option: string): { disk?: DiskBound } {
   if (fields.size === undefined) {
     if (fields.inodes === undefined) return {};
     throw new OptionError(`${option}.inodes`, "nothing without size, with upper: 'disk'", fields.inodes, {

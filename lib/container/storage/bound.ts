@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { UnsupportedError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
+import type { Driver, DriverChoice } from '../../image/driver/choose.js';
 import type { Step } from '../../plan/step.js';
 import { plain } from '../../primitives/mount/steps.js';
 import type { DiskBound, StorageSettings } from '../settings/storage.js';
@@ -15,7 +16,7 @@ import { makeExt4 } from './ext4.js';
 /** Where what a container writes to its root goes, and what bounds it. */
 export interface StorageInspection {
   /** How the root comes from an image, a directory or layers; `'none'` for the host's, which is put together of mounts. */
-  readonly driver: 'overlay' | 'none';
+  readonly driver: Driver | 'none';
   /** Why it is that one. */
   readonly driverReason: string;
   readonly upper: 'tmpfs' | 'disk';
@@ -24,18 +25,26 @@ export interface StorageInspection {
   /** Files and directories; undefined where there is no bound. */
   readonly inodes: number | undefined;
   /** What enforces the two. */
-  readonly bound: 'tmpfs' | 'loop file' | 'none';
+  readonly bound: 'tmpfs' | 'loop file' | 'qgroup' | 'none';
   /** Why it is that one. */
   readonly reason: string;
 }
 
-/** @param layered whether the root is over directories that stay untouched */
-export function inspectStorage(settings: StorageSettings, layered: boolean): StorageInspection {
-  return {
-    driver: layered ? 'overlay' : 'none',
-    driverReason: layered ? 'what is below stays untouched, and is shared by all' : "image: 'host' has no layers",
-    ...inspectBound(settings),
-  };
+/** Of a container that is of no image of a store: there is nothing to choose then. */
+export function onlyDriver(
+  image: 'host' | 'directories',
+): Omit<DriverChoice, 'driver'> & { driver: 'overlay' | 'none' } {
+  return image === 'host'
+    ? { driver: 'none', reason: "image: 'host' has no layers" }
+    : { driver: 'overlay', reason: "directories of the caller's stay untouched under it" };
+}
+
+/** @param chosen how the root was made */
+export function inspectStorage(
+  settings: StorageSettings,
+  { driver, reason }: { readonly driver: Driver | 'none'; readonly reason: string },
+): StorageInspection {
+  return { driver, driverReason: reason, ...inspectBound(settings) };
 }
 
 function inspectBound({
@@ -43,8 +52,13 @@ function inspectBound({
   size,
   inodes,
   disk,
+  quota,
 }: StorageSettings): Omit<StorageInspection, 'driver' | 'driverReason'> {
   if (upper === 'tmpfs') return { upper, size, inodes, bound: 'tmpfs', reason: 'what is written is kept in memory' };
+  if (quota !== undefined) {
+    const reason = 'what the snapshot does not share with the image is limited by the quotas of btrfs';
+    return { upper, size: quota, inodes: undefined, bound: 'qgroup', reason };
+  }
   if (!disk) return { upper, size: undefined, inodes: undefined, bound: 'none', reason: 'no storage.size was given' };
   const reason = 'a file system of its own in a sparse file bounds it wherever the file is';
   return { upper, ...disk, bound: 'loop file', reason };

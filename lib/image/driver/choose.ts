@@ -1,12 +1,11 @@
 /** Which driver gives containers their root: found out by use on the file system that images are on, once for each. */
 
-import { randomBytes } from 'node:crypto';
-import { mkdir, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { statfs } from 'node:fs/promises';
 import { errnoName, TscontainError, UnsupportedError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
 import { OverlayMount } from '../../primitives/mount/index.js';
-import { ensureSubvolume, removeDirectory } from './subvolume.js';
+import { unfinishedName } from './name.js';
+import { makeSubvolume, removeDirectory } from './subvolume.js';
 
 /**
  * `overlay`: layers seen as one, and an upper directory over them. `btrfs`: a snapshot of a subvolume that the layers were
@@ -27,7 +26,7 @@ const shifted = [{ inside: 0, outside: 0x70000000, count: 65536 }];
 const chosen = new Map<string, Promise<DriverChoice>>();
 
 /**
- * The driver for images in `directory`.
+ * The driver for images on the file system of `directory`, which holds the roots of containers.
  * @param asked `'auto'` takes the first that works of overlay, btrfs, vfs
  * @throws UnsupportedError for a driver that was asked for and does not work there
  */
@@ -78,9 +77,9 @@ const obstacles: Readonly<Record<Driver, (directory: string) => Promise<string |
     const { type } = await statfs(directory);
     if (type !== btrfsMagic) return 'it is not on btrfs';
     if (!isRoot()) return 'snapshots for containers take root, who may shift their ids';
-    const name = `probe-${randomBytes(6).toString('hex')}`;
+    const name = await unfinishedName();
     try {
-      await ensureSubvolume(directory, name, async (path) => void (await mkdir(join(path, 'made'))));
+      await makeSubvolume(directory, name);
       await removeDirectory(directory, name);
       return undefined;
     } catch (error) {

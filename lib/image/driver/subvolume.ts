@@ -1,13 +1,11 @@
 /**
- * Directories that containers get snapshots of: subvolumes of btrfs, each filled once. Made and removed by an agent with this
- * process's own privileges, beneath descriptors, since the calls for it are ioctls of the directory (btrfs-subvolume(8)).
+ * Subvolumes of btrfs, and directories that may have some in them. Made and removed by an agent with this process's own
+ * privileges, beneath descriptors, since the calls for it are ioctls of the directory (btrfs-subvolume(8)).
  */
 
-import { rename, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { Agent } from '../../launcher/agent.js';
 import { openFlag, type Step } from '../../plan/step.js';
-import { unfinishedName } from './name.js';
 
 const flags = openFlag.RDONLY | openFlag.DIRECTORY | openFlag.NOFOLLOW;
 
@@ -18,30 +16,9 @@ async function within(directory: string, steps: readonly Step[], doing: string):
   await agent.run([opened, ...steps], { doing });
 }
 
-/**
- * The path of the subvolume `name` in `parent`, which `fill` fills if it is not there yet. It appears when it is complete, so
- * that one that is there can be used; of several that make it at the same time the first one's stays.
- * @throws TscontainError where `parent` is not on btrfs; what `fill` throws
- */
-export async function ensureSubvolume(
-  parent: string,
-  name: string,
-  fill: (directory: string) => Promise<void>,
-): Promise<string> {
-  const path = join(parent, name);
-  if (await exists(path)) return path;
-  const fresh = await unfinishedName();
-  await within(parent, [{ kind: 'subvolume', under: 'directory', name: fresh }], 'making a subvolume');
-  try {
-    await fill(join(parent, fresh));
-    // A directory that is empty would be replaced, but a subvolume that is there has been filled.
-    await rename(join(parent, fresh), path);
-  } catch (error) {
-    await removeDirectory(parent, fresh);
-    if (await exists(path)) return path;
-    throw error;
-  }
-  return path;
+/** A new subvolume, empty. @throws TscontainError where `parent` is not on btrfs, or something has that name */
+export function makeSubvolume(parent: string, name: string): Promise<void> {
+  return within(parent, [{ kind: 'subvolume', under: 'directory', name }], 'making a subvolume');
 }
 
 /** Removes `name` in `parent` with all that is in it, subvolumes included; following no link, on this mount only. */
@@ -49,14 +26,11 @@ export function removeDirectory(parent: string, name: string): Promise<void> {
   return within(parent, [{ kind: 'removeTree', under: 'directory', name }], `removing ${name}`);
 }
 
-/** Removes what dead processes have left in `parent`: roots of containers, and what was not finished. */
-export function sweepRoots(parent: string): Promise<void> {
-  return within(parent, [{ kind: 'reclaim', on: 'directory' }], 'removing what was left');
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+/** Removes what dead processes have left in `parent`: roots of containers, and what was not finished. Returns how many. */
+export async function sweepRoots(parent: string): Promise<number> {
+  const before = await readdir(parent);
+  if (before.length === 0) return 0;
+  await within(parent, [{ kind: 'reclaim', on: 'directory' }], 'removing what was left');
+  const left = new Set(await readdir(parent));
+  return before.filter((name) => !left.has(name)).length;
 }

@@ -2,7 +2,7 @@
  * Trees copied into a directory: one, or layers merged as an overlay would show them. Who does it sees both sides with its
  * own ids. There are two ways to it:
  *
- * - An agent: {@link copyTree}. For drivers that have no overlay, and to flatten an image.
+ * - An agent without privileges: {@link copyTree}. For drivers that have no overlay, and to flatten an image.
  * - A container's init, as a step of its plan: {@link copyTreeStep}, before its overlay is mounted. For `fork()` the source is
  *   the upper directory of the container that is copied, with `keepMarks`, since the layers below are the same. It must be
  *   opened by the old container's init before that pivots, and kept in a slot. As that file system's ids are those of the old
@@ -13,10 +13,10 @@
  */
 
 import { AbortedError, OptionError } from '../../errors.js';
-import { Agent } from '../../launcher/agent.js';
 import { addon } from '../../launcher/native.js';
 import type { Slot, Step } from '../../plan/step.js';
-import { lastReport, type StepRunner, type TreePlace } from './tree.js';
+import { startConfined, treeSlot } from './confined.js';
+import { lastReport } from './tree.js';
 
 /** How trees are copied. */
 export interface CopyTreeOptions {
@@ -62,31 +62,23 @@ export function copyTreeStep(
 }
 
 /**
- * Copies layers, merged, into an empty directory; see {@link copyTreeStep}. What was copied before a failure stays.
+ * Copies layers, merged, into an empty directory; see {@link copyTreeStep}. An agent does it that reaches nothing else of the
+ * host, see {@link startConfined}; ids stay, as root those below 65,536. What was copied before a failure stays.
+ * @param sources absolute paths, topmost first
  * @throws TscontainError with the path, AbortedError
  */
 export async function copyTree(
-  place: TreePlace,
-  sources: readonly Slot[],
-  target: Slot,
-  { signal, ...options }: CopyTreeOptions & { readonly signal?: AbortSignal } = {},
+  sources: readonly string[],
+  target: string,
+  { signal, ...options }: CopyTreeOptions & { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<CopyCounts> {
-  const step = copyTreeStep(sources, target, options);
+  const slots = sources.map((_, index) => treeSlot(index + 1));
+  const step = copyTreeStep(slots, treeSlot(0), options);
   if (signal?.aborted) throw aborted(signal);
-  if (place.by) return run(place.by, place, step, signal);
-  await using agent = await Agent.start();
-  return await run(agent, place, step, signal);
-}
-
-async function run(
-  by: StepRunner,
-  { descriptors = [], steps = [] }: TreePlace,
-  step: Step,
-  signal: AbortSignal | undefined,
-): Promise<CopyCounts> {
+  await using confined = await startConfined([target, ...sources]);
   const [counted, report] = addon().pipe();
-  const own = { ...step, report: String(descriptors.length) } as Step;
-  const running = by.run([...steps, own], { descriptors: [...descriptors, report], doing: 'copying a tree' });
+  const steps = [...confined.steps, { ...step, report: '0' } as Step];
+  const running = confined.agent.run(steps, { descriptors: [report], doing: 'copying a tree' });
   report.close();
   const counting = lastReport(counted, 5, signal);
   const [done] = await Promise.allSettled([running, counting]);

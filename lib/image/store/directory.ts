@@ -19,6 +19,7 @@ export const directories = [
   'layers',
   'references',
   'partial',
+  'roots',
   'locks',
   'tmp',
 ] as const;

@@ -7,6 +7,7 @@
  *                                  /layer.json   what it is; `synced` beside it once a loss of power does not harm it
  *     references/<hash>    names of images, a file each
  *     partial/<hex>        blobs on their way, which outlive their writer
+ *     roots/<container>    what containers have on disk that are made by a driver other than overlay
  *     tmp/<random>/        work of processes that live; `held` in it notes what gc is to leave for them
  *     locks/<name>         what is locked before it is there
  *
@@ -27,10 +28,11 @@ import { ImageError, OptionError, TscontainError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
 import { type Duration, parseDuration } from '../../units.js';
 import type { Digest } from '../digest.js';
+import { sweepRoots } from '../driver/subvolume.js';
 import { parseReference } from '../reference.js';
 import * as blobs from './blobs.js';
 import { type Collected, collect } from './collect.js';
-import { prepareDirectories } from './directory.js';
+import { exists, prepareDirectories, verifyPrivate } from './directory.js';
 import { type Hold, Session } from './hold.js';
 import { type FillLayer, type LayerSpec, Layers, type Lease, layerName } from './layers.js';
 import { type LockWait, throwIfAborted } from './lock.js';
@@ -76,6 +78,7 @@ export class ImageStore implements AsyncDisposable {
   readonly #layers: Layers;
   #closed = false;
   static #default: Promise<ImageStore> | undefined;
+  static readonly #opened = new Set<string>();
 
   private constructor(path: string) {
     this.path = path;
@@ -94,7 +97,23 @@ export class ImageStore implements AsyncDisposable {
     if (!isAbsolute(given)) throw new OptionError('path', 'an absolute path', given);
     const root = await prepareDirectories(resolve(given));
     await sweepTemporary(root);
+    ImageStore.#opened.add(root);
     return new ImageStore(root);
+  }
+
+  /**
+   * Removes roots of containers that processes have left that are dead, in stores that this thread has opened and the default
+   * one. Returns how many.
+   */
+  static async sweepContainers(): Promise<number> {
+    let swept = 0;
+    for (const path of new Set([...ImageStore.#opened, ...defaultPathIfAny()])) {
+      const roots = join(path, 'roots');
+      if (!(await exists(roots))) continue;
+      await verifyPrivate(roots);
+      swept += await sweepRoots(roots);
+    }
+    return swept;
   }
 
   /** The store that is used where none is given: opened at the first call, one for this thread, and never closed. */
@@ -104,6 +123,11 @@ export class ImageStore implements AsyncDisposable {
       throw error;
     });
     return ImageStore.#default;
+  }
+
+  /** The directory of what containers have on disk, where a driver copies: this user's alone. */
+  get roots(): string {
+    return join(this.path, 'roots');
   }
 
   /** Ends the use of the store: leases and holds of this object are given back. */
@@ -310,12 +334,13 @@ export class ImageStore implements AsyncDisposable {
 
   /**
    * Removes blobs and layers that no reference reaches. What a lease or a {@link hold} of any process keeps stays, and so do
-   * downloads of the last day that were interrupted.
+   * downloads of the last day that were interrupted. Roots of containers are removed whose processes are dead.
    * @throws ImageError `ERR_STORE` for a reference that is damaged: what it kept is not known, so nothing is removed
    */
-  gc(options: CollectOptions = {}): Promise<Collected> {
+  async gc(options: CollectOptions = {}): Promise<Collected> {
     this.#expectOpen();
-    return collect(this.#layers, options.keep ?? [], readAge(options.olderThan), { signal: options.signal });
+    await sweepRoots(this.roots);
+    return await collect(this.#layers, options.keep ?? [], readAge(options.olderThan), { signal: options.signal });
   }
 
   /** Bytes of blobs and layers. */
@@ -368,6 +393,14 @@ function defaultPath(): string {
       cause,
       hint: 'set XDG_DATA_HOME, or give a path to ImageStore.open',
     });
+  }
+}
+
+function defaultPathIfAny(): readonly string[] {
+  try {
+    return [defaultPath()];
+  } catch {
+    return []; // nothing was kept there, then
   }
 }
 

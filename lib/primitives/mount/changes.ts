@@ -30,10 +30,20 @@ export interface OverlayChange {
   readonly metadataOnly: boolean;
 }
 
+/** A directory that was there before and is there now, as far as one can tell whether it is the same one. */
+export interface DirectoryIdentity {
+  readonly sameInode: boolean;
+  /** When the one that is there now was made, in microseconds since 1970; 0 where that is not known. */
+  readonly born: number;
+}
+
 /** Three looks at the same tree. */
 export interface LayerViews {
-  /** The upper layer as it is on its file system. */
-  readonly upper: Descriptor;
+  /**
+   * The upper layer as it is on its file system. Where the tree is no overlay there is none: all of it is compared then, and
+   * the function tells which directories are not the ones that were there.
+   */
+  readonly upper: Descriptor | ((directory: DirectoryIdentity) => boolean);
   readonly merged: Descriptor;
   /** The lower layers alone. */
   readonly below: Descriptor;
@@ -85,7 +95,7 @@ export async function* layerChanges(views: LayerViews): AsyncGenerator<OverlayCh
 }
 
 /** One name, as it is and as it was; a mode of 0 says that it is not, or was not, there. */
-interface Entry {
+interface Entry extends DirectoryIdentity {
   readonly name: Buffer;
   readonly marks: number;
   readonly now: Facts;
@@ -104,11 +114,13 @@ interface Facts {
 async function* entries(views: LayerViews, directory: Directory): AsyncGenerator<Entry, void, undefined> {
   const { upper, below, index } = views;
   if (directory.added) return yield* list(views, directory.path, undefined, undefined);
-  if (!index) return yield* list(views, directory.path, upper, below);
+  const whole = typeof upper === 'function';
+  if (!whole && !index) return yield* list(views, directory.path, upper, below);
   const told = new Set<string>();
-  for await (const entry of list(views, directory.path, upper, below)) {
+  // Of a tree without an upper layer: what was there, and then what else is.
+  for await (const entry of list(views, directory.path, whole ? below : upper, below)) {
     told.add(entry.name.toString('latin1'));
-    yield entry;
+    yield whole ? { ...entry, marks: upper(entry) ? mark.OPAQUE : 0 } : entry;
   }
   for await (const entry of list(views, directory.path, undefined, below)) {
     if (!told.has(entry.name.toString('latin1'))) yield entry;
@@ -136,7 +148,8 @@ async function* list(
 }
 
 function toEntry(ints: readonly number[], name: Buffer): Entry {
-  const [marks = 0, mode = 0, uid = 0, gid = 0, oldMode = 0, oldUid = 0, oldGid = 0, content, attributes, time] = ints;
+  const [marks = 0, mode = 0, uid = 0, gid = 0, oldMode = 0, oldUid = 0, oldGid = 0, ...comparisons] = ints;
+  const [content, attributes, time, inode, born = 0] = comparisons;
   return {
     name,
     marks,
@@ -145,6 +158,8 @@ function toEntry(ints: readonly number[], name: Buffer): Entry {
     sameContent: content === 1,
     sameAttributes: attributes === 1,
     sameTime: time === 1,
+    sameInode: inode === 1,
+    born,
   };
 }
 

@@ -1,10 +1,9 @@
-/** Containers whose root is a directory of their own: a snapshot, or what was prepared for them. */
+/** Containers whose root is a directory of their own, as the launcher and init make it: a snapshot, or a copy. */
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -20,11 +19,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeBlueprint } from '../../../lib/container/blueprint.js';
 import { Instance } from '../../../lib/container/instance.js';
 import type { DirectoryRoot } from '../../../lib/container/plan/directory-root.js';
+import { readStorage } from '../../../lib/container/settings/storage.js';
 import { parseContainerOptions, parseExecOptions } from '../../../lib/container/settings.js';
 import { resolveSources } from '../../../lib/container/sources.js';
 import { chooseDriver } from '../../../lib/image/driver/choose.js';
-import { discardRoot, mergedName, prepareRoot } from '../../../lib/image/driver/root.js';
-import { ensureSubvolume, removeDirectory, sweepRoots } from '../../../lib/image/driver/subvolume.js';
+import { unfinishedName } from '../../../lib/image/driver/name.js';
+import { makeSubvolume, removeDirectory, sweepRoots } from '../../../lib/image/driver/subvolume.js';
 import { UnsupportedError } from '../../../lib/index.js';
 import { type Btrfs, mountBtrfs, needsBtrfs, subvolumes } from '../../support/btrfs.js';
 import { needsPrograms, needsRoot } from '../../support/requirements.js';
@@ -34,8 +34,10 @@ const mounts = ['/usr', '/bin', '/lib', '/lib64'].map(
   (path) => ({ type: 'bind', source: path, target: path }) as const,
 );
 
-async function start(root: DirectoryRoot): Promise<Instance> {
-  const settings = parseContainerOptions({ mounts });
+async function start(root: DirectoryRoot, size?: number): Promise<Instance> {
+  const parsed = parseContainerOptions({ mounts, image: { rootfs: root.merged } });
+  const storage = readStorage({ driver: root.driver, size }, 'storage', parsed.limits.values.memory);
+  const settings = { ...parsed, storage };
   const facts = { ...(await resolveSources(settings)), root };
   const events = { oom() {}, gone() {}, denied() {}, handlerFailed() {} };
   const instance = new Instance(makeBlueprint(settings, facts), events, false);
@@ -58,6 +60,12 @@ function fillSmall(directory: string): void {
   mkdirSync(join(directory, 'data'));
   writeFileSync(join(directory, 'data/file'), 'image');
   writeFileSync(join(directory, 'data/big'), Buffer.alloc(4 * 2 ** 20, 1));
+}
+
+async function makeMerged(parent: string, name = 'merged'): Promise<string> {
+  await makeSubvolume(parent, name);
+  fillSmall(join(parent, name));
+  return join(parent, name);
 }
 
 checkResidue();
@@ -89,10 +97,10 @@ describe('a root that is a snapshot', () => {
   it('has what the subvolume has, keeps its own changes, and is gone with the container', async (ctx) => {
     needsBtrfs(ctx);
     const { fs, parent } = onBtrfs('changes');
-    const snapshot = await ensureSubvolume(parent, 'merged', async (path) => fillSmall(path));
+    const snapshot = await makeMerged(parent);
     const [one, two] = await Promise.all([
-      start({ parent, from: { snapshot } }),
-      start({ parent, from: { snapshot } }),
+      start({ driver: 'btrfs', parent, merged: snapshot }),
+      start({ driver: 'btrfs', parent, merged: snapshot }),
     ]);
     const script =
       'cat /data/file; echo new > /data/file; touch /made; stat -c "%u %g" / /data /made; grep " / / \\| / rw" /proc/self/mountinfo | grep btrfs';
@@ -113,8 +121,8 @@ describe('a root that is a snapshot', () => {
     needsBtrfs(ctx);
     needsPrograms(ctx, 'python3');
     const { fs, parent } = onBtrfs('nested');
-    const snapshot = await ensureSubvolume(parent, 'merged', async (path) => fillSmall(path));
-    const box = await start({ parent, from: { snapshot } });
+    const snapshot = await makeMerged(parent);
+    const box = await start({ driver: 'btrfs', parent, merged: snapshot });
     // BTRFS_IOC_SUBVOL_CREATE takes no privilege, and nor does making one read-only that is one's own.
     const make = `python3 -c "
 import fcntl, os, struct
@@ -136,13 +144,14 @@ print('made')"`;
   it('is bounded where quotas are enabled, and refused else', async (ctx) => {
     needsBtrfs(ctx);
     const { fs, parent } = onBtrfs('quota');
-    const snapshot = await ensureSubvolume(parent, 'merged', async (path) => fillSmall(path));
-    const root = { parent, from: { snapshot }, size: 8 * 2 ** 20 };
-    await expect(start(root)).rejects.toThrow('btrfs quota enable');
+    const snapshot = await makeMerged(parent);
+    const root = { driver: 'btrfs', parent, merged: snapshot } as const;
+    const size = 8 * 2 ** 20;
+    await expect(start(root, size)).rejects.toThrow('btrfs quota enable');
     await expectOnly(parent, ['merged']);
     execFileSync('btrfs', ['quota', 'enable', fs.path]);
     try {
-      const box = await start(root);
+      const box = await start(root, size);
       const { stdout, stderr } = await run(box, 'head -c 64M /dev/zero > /file; sync; stat -c %s /file');
       expect(stderr).toMatch(/quota exceeded|No space left/i);
       expect(Number(stdout)).toBeLessThanOrEqual(8 * 2 ** 20);
@@ -157,15 +166,15 @@ print('made')"`;
   it('leaves nothing when this process is killed', async (ctx) => {
     needsBtrfs(ctx);
     const { parent } = onBtrfs('killed');
-    const snapshot = await ensureSubvolume(parent, 'merged', async (path) => fillSmall(path));
+    const snapshot = await makeMerged(parent);
     const dist = new URL('../../../dist/', import.meta.url).href;
     const program = `
       import { makeBlueprint } from '${dist}container/blueprint.js';
       import { Instance } from '${dist}container/instance.js';
       import { parseContainerOptions } from '${dist}container/settings.js';
       import { resolveSources } from '${dist}container/sources.js';
-      const settings = parseContainerOptions({});
-      const root = { parent: '${parent}', from: { snapshot: '${snapshot}' } };
+      const settings = parseContainerOptions({ image: { rootfs: '${snapshot}' } });
+      const root = { driver: 'btrfs', parent: '${parent}', merged: '${snapshot}' };
       const instance = new Instance(makeBlueprint(settings, { ...(await resolveSources(settings)), root }), {}, false);
       await instance.ready;
       console.log('ready');
@@ -184,10 +193,10 @@ print('made')"`;
     needsBtrfs(ctx);
     const { parent } = onBtrfs('other');
     mkdirSync(join(parent, 'plain'));
-    await expect(start({ parent, from: { snapshot: join(parent, 'plain') } })).rejects.toMatchObject({
+    await expect(start({ driver: 'btrfs', parent, merged: join(parent, 'plain') })).rejects.toMatchObject({
       step: { kind: 'rootDirectory' },
     });
-    await expect(start({ parent: directory, from: { snapshot: join(parent, 'plain') } })).rejects.toMatchObject({
+    await expect(start({ driver: 'btrfs', parent: directory, merged: join(parent, 'plain') })).rejects.toMatchObject({
       step: { kind: 'rootDirectory' },
     });
     expect(readdirSync(parent)).toEqual(['plain']);
@@ -195,155 +204,95 @@ print('made')"`;
   });
 });
 
-describe('a root that was prepared', () => {
-  it('is the container’s as it is, shifted and without set-user-ID, and is gone with it', async (ctx) => {
+describe('a root that is a copy', () => {
+  it('has the container’s ids on disk, is without set-user-ID, and is gone with it', async (ctx) => {
     needsRoot(ctx);
-    const parent = join(directory, 'roots');
-    mkdirSync(join(parent, 'ready'), { recursive: true, mode: 0o700 });
-    chmodSync(join(parent, 'ready'), 0o755);
-    fillSmall(join(parent, 'ready'));
+    const [parent, merged] = [join(directory, 'roots'), join(directory, 'tree')];
+    mkdirSync(parent, { mode: 0o700 });
+    mkdirSync(merged);
+    fillSmall(merged);
     const sentinel = join(directory, 'sentinel');
     mkdirSync(sentinel);
     writeFileSync(join(sentinel, 'file'), 'kept');
-    symlinkSync(sentinel, join(parent, 'ready/link'));
-    const box = await start({ parent, from: { prepared: 'ready' } });
-    expect(existsSync(join(parent, 'ready'))).toBe(false);
+    symlinkSync(sentinel, join(merged, 'link'));
+    const box = await start({ driver: 'vfs', parent, merged });
     const script =
-      'cat /data/file; stat -c "%u" /data; echo x > /data/file; grep " / rw,nosuid,nodev" /proc/self/mountinfo | wc -l';
+      'cat /data/file; stat -c "%u" /data; echo x > /data/file; grep " / rw,nosuid,nodev\\| /[^ ]* / rw,nosuid,nodev" /proc/self/mountinfo | wc -l';
     expect((await run(box, script)).stdout).toBe('image0\n1\n');
+    const [name = ''] = readdirSync(parent);
+    expect(statSync(join(parent, name, 'upper/data')).uid).toBe(box.firstId);
     await end(box);
     await expectOnly(parent, []);
+    expect(readFileSync(join(merged, 'data/file'), 'utf8')).toBe('image');
     expect(readFileSync(join(sentinel, 'file'), 'utf8')).toBe('kept');
-    rmSync(parent, { recursive: true });
-    rmSync(sentinel, { recursive: true });
+    for (const path of [parent, merged, sentinel]) rmSync(path, { recursive: true });
   });
 
   it('is nowhere that others can reach', async (ctx) => {
     needsRoot(ctx);
-    const parent = join(directory, 'open');
-    mkdirSync(join(parent, 'ready'), { recursive: true });
+    const [parent, merged] = [join(directory, 'open'), join(directory, 'tree')];
+    mkdirSync(parent);
+    mkdirSync(merged);
     chmodSync(parent, 0o755);
-    const made = start({ parent, from: { prepared: 'ready' } });
+    const made = start({ driver: 'vfs', parent, merged });
     await expect(made).rejects.toThrow("it must be this user's, with mode 0700");
-    expect(readdirSync(parent)).toEqual(['ready']);
-    rmSync(parent, { recursive: true });
+    expect(readdirSync(parent)).toEqual([]);
+    for (const path of [parent, merged]) rmSync(path, { recursive: true });
   });
 
-  it('that is not there is an error', async (ctx) => {
+  it('of what cannot be copied is an error that leaves nothing', async (ctx) => {
     needsRoot(ctx);
-    await expect(start({ parent: directory, from: { prepared: 'missing' } })).rejects.toMatchObject({
-      errno: 'ENOENT',
-      step: { kind: 'rootDirectory' },
+    const [parent, merged] = [join(directory, 'full'), join(directory, 'tree')];
+    mkdirSync(parent, { mode: 0o700 });
+    mkdirSync(merged);
+    fillSmall(merged);
+    await expect(start({ driver: 'vfs', parent, merged }, 2 ** 20)).rejects.toMatchObject({
+      errno: 'ENOSPC',
+      step: { kind: 'copyTree' },
     });
+    expect(readdirSync(parent)).toEqual([]);
+    const box = await start({ driver: 'vfs', parent, merged }, 16 * 2 ** 20);
+    expect((await run(box, 'cat /data/file')).stdout).toBe('image');
+    await end(box);
+    for (const path of [parent, merged]) rmSync(path, { recursive: true });
   });
 });
 
-describe('subvolumes', () => {
-  it('are filled once, also when many want the same one', async (ctx) => {
-    needsBtrfs(ctx);
-    const { parent } = onBtrfs('once');
-    const fill = async (path: string) => fillSmall(path);
-    const paths = await Promise.all(Array.from({ length: 3 }, () => ensureSubvolume(parent, 'merged', fill)));
-    expect(new Set(paths).size).toBe(1);
-    expect(readdirSync(parent)).toEqual(['merged']);
-    const failing = ensureSubvolume(parent, 'bad', async (path) => {
-      fillSmall(path);
-      throw new Error('no more');
-    });
-    await expect(failing).rejects.toThrow('no more');
-    expect(readdirSync(parent)).toEqual(['merged']);
-    await removeDirectory(parent, 'merged');
-    await removeDirectory(parent, 'never-there');
-    expect(readdirSync(parent)).toEqual([]);
-  });
-
+describe('roots', () => {
   it('of dead processes are swept, and others stay', async (ctx) => {
     needsBtrfs(ctx);
     const { parent } = onBtrfs('sweep');
-    const fill = async (path: string) => fillSmall(path);
-    await ensureSubvolume(parent, '00000000-1-1-1-1', fill);
-    const snapshot = await ensureSubvolume(parent, 'merged', fill);
-    const box = await start({ parent, from: { snapshot } });
+    await makeMerged(parent, '00000000-1-1-1-1');
+    mkdirSync(join(parent, '00000000-1-1-1-2'));
+    const snapshot = await makeMerged(parent);
+    const own = await unfinishedName();
+    await makeMerged(parent, own);
+    const box = await start({ driver: 'btrfs', parent, merged: snapshot });
+    expect(readdirSync(parent)).toHaveLength(5);
+    expect(await sweepRoots(parent)).toBe(2);
     expect(readdirSync(parent)).toHaveLength(3);
-    await sweepRoots(parent);
-    expect(readdirSync(parent)).toHaveLength(2);
     expect((await run(box, 'cat /data/file')).stdout).toBe('image');
     await end(box);
-    await expectOnly(parent, ['merged']);
-  });
-});
-
-describe('a root by a driver', () => {
-  const chain = `sha256:${'ab'.repeat(32)}` as const;
-  const copy = async (path: string) => fillSmall(path);
-
-  it('of vfs is a copy for each container', async (ctx) => {
-    needsRoot(ctx);
-    const parent = join(directory, 'copies');
-    mkdirSync(parent, { mode: 0o700 });
-    const request = { driver: 'vfs', parent, chain, copy } as const;
-    const [one, two] = await Promise.all([prepareRoot(request), prepareRoot(request)]);
-    const box = await start(one);
-    expect((await run(box, 'cat /data/file; echo x > /data/file')).stdout).toBe('image');
-    await end(box);
-    const name = 'prepared' in two.from ? two.from.prepared : '';
-    await expectOnly(parent, [name]);
-    await sweepRoots(parent);
-    expect(readFileSync(join(parent, name, 'data/file'), 'utf8')).toBe('image');
-    await discardRoot(two);
+    await expectOnly(parent, [own, 'merged'].sort());
+    await removeDirectory(parent, 'merged');
+    await removeDirectory(parent, own);
+    await removeDirectory(parent, 'never-there');
     expect(readdirSync(parent)).toEqual([]);
-    await expect(prepareRoot({ ...request, size: 2 ** 20 })).rejects.toBeInstanceOf(UnsupportedError);
-    const failing = async () => {
-      throw new Error('no more');
-    };
-    await expect(prepareRoot({ ...request, copy: failing })).rejects.toThrow('no more');
-    expect(readdirSync(parent)).toEqual([]);
-    rmSync(parent, { recursive: true });
+    expect(await sweepRoots(parent)).toBe(0);
   });
 
-  it('of btrfs is copied once, and can be gone on from while its container runs', async (ctx) => {
+  it('can be gone on from while their containers run', async (ctx) => {
     needsBtrfs(ctx);
     const { parent } = onBtrfs('prepare');
-    let copies = 0;
-    const counted = async (path: string) => {
-      copies++;
-      fillSmall(path);
-    };
-    const request = { driver: 'btrfs', parent, chain, copy: counted } as const;
-    const box = await start(await prepareRoot(request));
-    const other = await start(await prepareRoot(request));
-    expect(copies).toBe(1);
+    const root = { driver: 'btrfs', parent, merged: await makeMerged(parent) } as const;
+    const [box, other] = [await start(root), await start(root)];
     await run(box, 'echo changed > /data/file');
-    const fork = await start({ parent, from: { snapshot: join(parent, box.cgroup ?? '') } });
+    const fork = await start({ ...root, source: join(parent, box.cgroup ?? '') });
     await run(box, 'echo later > /data/file');
     expect((await run(fork, 'cat /data/file')).stdout).toBe('changed\n');
     expect((await run(other, 'cat /data/file')).stdout).toBe('image');
     await Promise.all([end(box), end(other), end(fork)]);
-    await expectOnly(parent, [mergedName(chain)]);
-  });
-
-  it('that a dead process has not finished is swept', async (ctx) => {
-    needsRoot(ctx);
-    const parent = join(directory, 'dead');
-    mkdirSync(parent, { mode: 0o700 });
-    const dist = new URL('../../../dist/', import.meta.url).href;
-    const program = `
-      import { prepareRoot } from '${dist}image/driver/root.js';
-      await prepareRoot({ driver: 'vfs', parent: '${parent}', chain: '${chain}', copy: () => {
-        console.log('ready');
-        return new Promise((resolve) => setTimeout(resolve, 60_000));
-      } });`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    await once(child.stdout, 'data');
-    await sweepRoots(parent);
-    expect(readdirSync(parent)).toHaveLength(1);
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    await sweepRoots(parent);
-    expect(readdirSync(parent)).toEqual([]);
-    rmSync(parent, { recursive: true });
+    await expectOnly(parent, ['merged']);
   });
 });
 

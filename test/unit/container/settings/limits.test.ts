@@ -201,7 +201,13 @@ describe('io limits', () => {
 
 describe('storage', () => {
   it('is half of the memory, at most 1 GiB, with one inode for every page', () => {
-    expect(parseContainerOptions({}).storage).toEqual({ upper: 'tmpfs', size: 512 * mib, inodes: 131_072 });
+    expect(parseContainerOptions({}).storage).toEqual({
+      driver: 'auto',
+      asked: {},
+      upper: 'tmpfs',
+      size: 512 * mib,
+      inodes: 131_072,
+    });
     expect(parseContainerOptions({ limits: { memory: '6MiB' } }).storage).toMatchObject({
       size: 3 * mib,
       inodes: 1024,
