@@ -93,6 +93,11 @@ export function parseReference(text: unknown, option = 'image'): Reference {
     });
 
   if (text === '') throw refuse('it is empty');
+  if (/^(~|\.{0,2})\//.test(text)) {
+    throw refuse('it is a path', 'a directory in OCI’s form is for Image.open, an archive for Image.load');
+  }
+  const scheme = /^[a-z-]+:\/\//.exec(text)?.[0];
+  if (scheme !== undefined) throw refuse('it is an address', `write it without ${scheme}`);
   if (text.length > 1024) throw refuse(`it has ${text.length} characters`);
   if (identifierGrammar.test(text)) {
     throw refuse('64 hex digits are an id', `to name content, write repository@sha256:${text.slice(0, 12)}…`);

@@ -70,8 +70,10 @@ async function firstEndpoint<T>(
   const last = failures.pop();
   if (last instanceof ImageError && failures.length > 0) {
     const before = failures.map(({ message }) => message).join('; ');
-    const { status, cause } = last;
-    throw new ImageError(last.code as `ERR_${string}`, `${last.message}; before that: ${before}`, { status, cause });
+    const { status, cause, hint } = last;
+    // Its message ends with its hint, which is to stay the end.
+    const message = hint === undefined ? last.message : last.message.slice(0, -` (hint: ${hint})`.length);
+    throw new ImageError(last.code as `ERR_${string}`, `${message}; before that: ${before}`, { status, cause, hint });
   }
   throw last;
 }

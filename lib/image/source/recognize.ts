@@ -72,7 +72,8 @@ const rootNames = new Set([
 
 /** The same error with a hint, where what was in an archive of images are the files of a root file system. */
 export function asRootFileSystem(error: unknown, names: readonly string[]): unknown {
-  if (!(error instanceof ImageError) || !['ERR_LAYER', 'ERR_NOT_FOUND'].includes(error.code)) return error;
+  if (!(error instanceof ImageError) || error.hint !== undefined) return error;
+  if (error.code !== 'ERR_LAYER' && error.code !== 'ERR_NOT_FOUND') return error;
   if (names.filter((name) => rootNames.has(name)).length < 2) return error;
   const { code, message, path, errno, syscall, status } = error;
   const hint = 'it is the tar of a root file system, as of `docker export`: that is for Image.fromTar';

@@ -175,6 +175,17 @@ describe('a pull', () => {
       code: 'ERR_NOT_FOUND',
       message: expect.stringMatching(/before that/),
     });
+    const locked = await serve((_request, response) => response.writeHead(401).end());
+    await expect(
+      pull(`${locked.host}/a`, new MemoryStore(), {
+        mirrors: { [locked.host]: [`http://${other.host}`] },
+        insecure: [locked.host],
+        retries: 0,
+      }),
+    ).rejects.toMatchObject({
+      code: 'ERR_UNAUTHORIZED',
+      message: expect.stringMatching(/before that: .*404 \(hint: are there credentials/),
+    });
   });
 
   it('chooses from an index by platform', async () => {
