@@ -162,12 +162,12 @@ export class Container extends TypedEvents implements AsyncDisposable {
   /** Takes the image, where it is one of a store, and gives it back when the container has ended, or comes to nothing. */
   static async #make(
     asked: ContainerSettings,
-    { single, program }: { readonly single: boolean; readonly program?: readonly string[] | undefined },
+    { single, needsProgram = false }: { readonly single: boolean; readonly needsProgram?: boolean },
   ): Promise<Container> {
     const facts = await resolveSources(asked);
     checkUser(asked);
     if (asked.image.kind !== 'stored') return new Container(asked, makeBlueprint(asked, facts), single);
-    const { settings, use } = await takeImage(asked, asked.image, { needsProgram: single && program === undefined });
+    const { settings, use } = await takeImage(asked, asked.image, { needsProgram });
     try {
       throwIfAborted(settings.signal);
       return new Container(settings, makeBlueprint(settings, onRoot(facts, use.root)), single, use);
@@ -187,14 +187,16 @@ export class Container extends TypedEvents implements AsyncDisposable {
   static async run(argv: Argv | undefined, options: RunOptions = {}): Promise<Result | Result<Buffer>> {
     const program = argv === undefined ? undefined : parseArgv(argv);
     const settings = parseRunOptions(options);
-    if (settings.container.image.kind !== 'stored') parseArgv(argv);
+    if (settings.container.image.kind !== 'stored') expectNoEntrypoint(settings.exec);
+    const ofCaller = program !== undefined || Array.isArray(settings.exec.entrypoint);
+    if (settings.container.image.kind !== 'stored' && !ofCaller) parseArgv(argv);
     throwIfAborted(settings.container.signal);
     if (settings.container.supervision?.audit && !settings.container.supervision.onDenied) {
       throw new OptionError('seccomp.audit', 'a function, as there is no container to listen to', true);
     }
-    const container = await Container.#make(settings.container, { single: true, program });
+    const container = await Container.#make(settings.container, { single: true, needsProgram: !ofCaller });
     try {
-      return await container.#start(program ?? container.#ownProgram(), settings.exec);
+      return await container.#start(container.#program(program, settings.exec), settings.exec);
     } finally {
       await container.kill();
     }
@@ -220,7 +222,13 @@ export class Container extends TypedEvents implements AsyncDisposable {
     return reclaimed + (await sweepStateDirectory()) + (await ImageStore.sweepContainers());
   }
 
-  #ownProgram(): readonly string[] {
+  /** What is given, after the entrypoint that was asked for; else the image's own. */
+  #program(given: readonly string[] | undefined, { entrypoint }: ExecSettings): readonly string[] {
+    if (!this.#image) expectNoEntrypoint({ entrypoint });
+    if (Array.isArray(entrypoint)) return parseArgv([...entrypoint, ...(given ?? [])]);
+    if (given !== undefined) {
+      return entrypoint === 'image' ? parseArgv([...(this.#image?.entrypoint ?? []), ...given]) : given;
+    }
     const argv = this.#image?.argv ?? [];
     if (argv.length === 0) throw new OptionError('argv', 'a program, as the image has none of its own', undefined);
     return argv;
@@ -232,7 +240,9 @@ export class Container extends TypedEvents implements AsyncDisposable {
    * @throws OptionError at once, for options that are wrong
    */
   exec(argv?: Argv, options: ExecOptions = {}): ContainerProcess {
-    return this.#start(argv === undefined ? this.#ownProgram() : parseArgv(argv), parseExecOptions(options));
+    const given = argv === undefined ? undefined : parseArgv(argv);
+    const settings = parseExecOptions(options);
+    return this.#start(this.#program(given, settings), settings);
   }
 
   #start(argv: readonly string[], settings: ExecSettings): ContainerProcess {
@@ -478,6 +488,12 @@ export class Container extends TypedEvents implements AsyncDisposable {
 /** A name that the container will not have is an error before anything starts, where its accounts are known already. */
 function checkUser({ image, user }: ContainerSettings): void {
   if (image.kind === 'host' && user.kind === 'name') namedUser(user, { passwd, group });
+}
+
+/** That of an image is asked for in vain where there is none. */
+function expectNoEntrypoint({ entrypoint }: { readonly entrypoint?: ExecSettings['entrypoint'] | undefined }): void {
+  if (entrypoint !== 'image') return;
+  throw new OptionError('entrypoint', 'a program, as the container is of no image that has one', entrypoint);
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

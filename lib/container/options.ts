@@ -19,7 +19,7 @@ export type Argv = readonly [string, ...string[]];
  *
  * An {@link Image}, or the name of one, has a configuration too, of which is taken what Docker takes: `Env` (which
  * {@link ContainerOptions.env} overrides), `WorkingDir` and `User` (unless `cwd` and `user` are given), `Entrypoint` and `Cmd`
- * (where no program is given: `exec()`, `run(undefined, …)`; one that is given runs as it is, without the entrypoint), and
+ * (where no program is given: `exec()`, `run(undefined, …)`; one that is given runs as it is, unless {@link ExecOptions.entrypoint} asks for the image's), and
  * `StopSignal` (for `stop()`). `ExposedPorts` are shown by `inspect()` only. Its `Volumes` are mounts with what the image has
  * there, bounded with `storage`, no part of the container's layer, and gone with it; a mount of yours at such a place, or above
  * it, is in its stead. A `WorkingDir` or volume that passes through a link is found inside the root. Labels change nothing.
@@ -307,6 +307,11 @@ export interface ExecOptions extends ProcessAttributes {
    * name are given to any user, as execve(2) leaves them. Default: the container's for root, none for another user.
    */
   readonly capabilities?: CapabilitiesOption | CapabilitySetsOption;
+  /**
+   * What comes before the program's arguments, as in `docker run`: `'image'`, the image's own, so that what is given are its
+   * arguments (in place of `Cmd`); or a program, and then nothing of the image's runs. Default: what is given is the program.
+   */
+  readonly entrypoint?: 'image' | Argv;
   /** Throw an {@link ExitError} when the program fails (exit code not 0, a signal, or any other reason). */
   readonly check?: boolean;
 }

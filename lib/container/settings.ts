@@ -26,14 +26,14 @@ import { readWorkingDirectory } from './settings/paths.js';
 import { readCapabilities, relaxedCapabilities } from './settings/privileges.js';
 import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
-import { type EnvPairs, readEnv } from './settings/strings.js';
+import { type EnvPairs, parseArgv, readEnv } from './settings/strings.js';
 import { type ImageUser, readUser, rootUser, type UserSpec } from './settings/user.js';
 
 export type { OutputSettings, StdinSettings } from './settings/exec.js';
 export type { LayersSettings, StoredImageSettings } from './settings/image.js';
 export type { BindSettings, OverlaySettings } from './settings/mounts.js';
-export { parseArgv } from './settings/strings.js';
 export type { ExecSettings, ImageUser, LimitSettings, MountSettings, StorageSettings, UserSpec };
+export { parseArgv };
 
 /** Checked, frozen options of a container. */
 export interface ContainerSettings {
@@ -90,15 +90,19 @@ const noSwitch: readonly (readonly [string, string])[] = [
 ];
 const containerSchema = defineSchema(
   containerKeys,
-  new Map([...hintsFor(execKeys, 'is an option of exec and run'), ...noSwitch, ['sysctls', 'did you mean sysctl?']]),
+  new Map([
+    ...hintsFor([...execKeys, 'entrypoint'], 'is an option of exec and run'),
+    ...noSwitch,
+    ['sysctls', 'did you mean sysctl?'],
+  ]),
 );
 const execSchema = defineSchema(
-  execKeys,
+  [...execKeys, 'entrypoint'],
   new Map([...hintsFor(containerKeys, 'is an option of the container'), ...noSwitch]),
 );
 /** Keys of both, which `run` gives to the container. */
 const shared: ReadonlySet<string> = new Set([...attributeKeys, 'capabilities']);
-const runSchema = defineSchema([...new Set([...containerKeys, ...execKeys])], new Map(noSwitch));
+const runSchema = defineSchema([...new Set([...containerKeys, ...execKeys, 'entrypoint' as const])], new Map(noSwitch));
 
 const noRelaxations: readonly string[] = Object.freeze([]);
 const defaultStorage = readStorage(undefined, 'storage', defaultLimits.values.memory);
@@ -116,7 +120,8 @@ export function parseContainerOptions(options: unknown): ContainerSettings {
  * @throws OptionError naming the option
  */
 export function parseExecOptions(options: unknown): ExecSettings {
-  return readExec(readObject(options, '', execSchema));
+  const { entrypoint, ...fields } = readObject(options, '', execSchema);
+  return withEntrypoint(readExec(fields), entrypoint);
 }
 
 /**
@@ -128,10 +133,22 @@ export function parseRunOptions(options: unknown): {
   readonly container: ContainerSettings;
   readonly exec: ExecSettings;
 } {
-  const { user, cwd, env, ...fields } = readObject(options, '', runSchema);
+  const { user, cwd, env, entrypoint, ...fields } = readObject(options, '', runSchema);
   const container = readContainer({ user, cwd, env, ...fields });
   const rest = Object.fromEntries(Object.entries(fields).filter(([key]) => !shared.has(key)));
-  return Object.freeze({ container, exec: readExec(rest) });
+  return Object.freeze({ container, exec: withEntrypoint(readExec(rest), entrypoint) });
+}
+
+/** What comes before the arguments: a program of the caller's, or that of the image. */
+function withEntrypoint(settings: ExecSettings, value: unknown): ExecSettings {
+  if (value === undefined) return settings;
+  const entrypoint = value === 'image' ? value : readEntrypoint(value);
+  return Object.freeze({ ...settings, entrypoint });
+}
+
+function readEntrypoint(value: unknown): readonly string[] {
+  if (Array.isArray(value)) return parseArgv(value, 'entrypoint');
+  throw new OptionError('entrypoint', "'image', or an array of a program and its arguments", value);
 }
 
 function readContainer(fields: Fields<(typeof containerKeys)[number]>): ContainerSettings {

@@ -44,6 +44,8 @@ export interface ImageUse {
   readonly inspection: ContainerImage;
   /** Entrypoint and command; empty if there are none. */
   readonly argv: readonly string[];
+  /** Without the command. */
+  readonly entrypoint: readonly string[];
   readonly stopSignal: number | undefined;
   readonly driver: DriverChoice;
   /** What the root is made of, where the driver makes no overlay. */
@@ -92,6 +94,7 @@ export async function takeImage(
       image,
       inspection: inspectImage(image),
       argv: configured.argv,
+      entrypoint: image.config.entrypoint,
       stopSignal: configured.stopSignal,
       driver,
       root: made.root,

@@ -7,7 +7,7 @@ import type { Namespace } from '../primitives/namespace/namespace.js';
 import type { NamespaceOptions } from '../primitives/namespace/settings.js';
 
 /** Options of a program on the host, or in namespaces of one's choice. */
-export interface SpawnOptions extends Omit<ExecOptions, 'user' | 'cwd' | 'env'>, NamespaceOptions {
+export interface SpawnOptions extends Omit<ExecOptions, 'user' | 'cwd' | 'env' | 'entrypoint'>, NamespaceOptions {
   /**
    * Namespaces to enter, and kinds to get new ones of; each kind once. New ones belong to the user namespace that is entered,
    * if one is; a new user namespace cannot be had beside others that are entered: make it with `Namespace.create` first.

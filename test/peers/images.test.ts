@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Image } from '../../lib/image/image.js';
 import { ImageStore } from '../../lib/image/index.js';
 import { decompressLayer } from '../../lib/image/layer/decompress.js';
+import { Container } from '../../lib/index.js';
 import { snapshot } from '../support/tree.js';
 import { images, lacking, make, run, Scratch } from './peers.js';
 
@@ -50,6 +51,35 @@ describe.skipIf(reason)(`images of other people’s tools${reason ? ` (${reason}
     },
     120_000,
   );
+
+  it('a configuration that umoci has written is followed', async () => {
+    const layout = scratch.at('configured');
+    run('cp', '-a', join(images, 'layout'), layout);
+    const set = (name: string, ...values: string[]) => values.flatMap((value) => [`--config.${name}`, value]);
+    run(
+      'umoci',
+      'config',
+      '--image',
+      `${layout}:one`,
+      '--tag',
+      'configured',
+      ...set('user', '33'),
+      ...set('env', 'A=b c', 'EMPTY='),
+      ...set('workingdir', '/var/run/here'),
+      ...set('volume', '/var/lib/dpkg'),
+      ...set('exposedports', '53/udp'),
+      ...set('stopsignal', 'SIGUSR2'),
+      ...set('entrypoint', '/bin/sh', '-c', 'echo "$(id -u) $PWD $A [$EMPTY] $0"; ls -ld /var/lib/dpkg', 'word'),
+    );
+    const image = await Image.open(layout, 'configured', { store });
+    await using box = await Container.create({ image });
+    const { stdout, stderr } = await box.exec();
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^33 \/(var\/)?run\/here b c \[\] word\ndrwxr-xr-x /);
+    expect(box.inspect().image).toMatchObject({ exposedPorts: ['53/udp'], volumes: ['/var/lib/dpkg'] });
+    const mounts = (await box.exec(['cat', '/proc/self/mountinfo'])).stdout;
+    expect(mounts.split('\n').map((line) => line.split(' ')[4])).toContain('/var/lib/dpkg');
+  }, 300_000);
 
   it('what is saved is the image to skopeo, with the digest that it had, and the same when copied further', async () => {
     const image = await Image.open(join(images, 'layout-zstd'), 'many', { store });

@@ -58,6 +58,8 @@ export interface ExecSettings {
   readonly timeout?: number;
   readonly signal?: AbortSignal;
   readonly check: boolean;
+  /** What comes before the arguments that are given. */
+  readonly entrypoint?: 'image' | readonly string[];
   readonly attributes: AttributeSettings;
   readonly capabilities: CapabilitySettings;
 }

@@ -21,21 +21,21 @@ const overhead = 1 + 8;
 const noEnv: EnvPairs = Object.freeze([]);
 
 /** A program and its arguments. */
-export function parseArgv(argv: unknown): readonly string[] {
+export function parseArgv(argv: unknown, option = 'argv'): readonly string[] {
   const hint = typeof argv === 'string' ? "there is no shell; use ['sh', '-c', …] to ask for one" : undefined;
   if (typeof argv === 'string')
-    throw new OptionError('argv', 'an array of a program and its arguments', argv, { hint });
-  const list = readList(argv, 'argv', 'an array of a program and its arguments', mostArguments);
-  if (list.length === 0) throw new OptionError('argv', 'at least a program', argv);
+    throw new OptionError(option, 'an array of a program and its arguments', argv, { hint });
+  const list = readList(argv, option, 'an array of a program and its arguments', mostArguments);
+  if (list.length === 0) throw new OptionError(option, 'at least a program', argv);
   const strings: string[] = [];
   let total = 0;
   for (const [index, element] of list.entries()) {
-    const text = readText(element, `argv[${index}]`, 'a string');
-    total += checkString(text, `argv[${index}]`);
+    const text = readText(element, `${option}[${index}]`, 'a string');
+    total += checkString(text, `${option}[${index}]`);
     strings.push(text);
   }
-  if (strings[0] === '') throw new OptionError('argv[0]', 'a program', '');
-  if (total > mostBytes) throw tooLong('argv', total);
+  if (strings[0] === '') throw new OptionError(`${option}[0]`, 'a program', '');
+  if (total > mostBytes) throw tooLong(option, total);
   return Object.freeze(strings);
 }
 

@@ -236,3 +236,75 @@ describe('a volume of an image', () => {
     expect((await box.exec(['cat', '/data/file'], { user: 0 })).stdout).toBe('of the image');
   });
 });
+
+describe('the program of an image', () => {
+  const Entrypoint = ['/bin/sh', '-c', 'echo "$0 $*"', 'first'];
+  const say = async (config: object, argv?: [string, ...string[]], entrypoint?: 'image' | [string, ...string[]]) => {
+    const options = { image: await make(config), ...(entrypoint && { entrypoint }) };
+    const { stdout } = await Container.run(argv, options);
+    await using box = await Container.create({ image: options.image });
+    expect((await box.exec(argv, entrypoint ? { entrypoint } : {})).stdout).toBe(stdout);
+    return stdout.trim();
+  };
+
+  it('is Entrypoint with Cmd; what is given is a program of its own, or takes the place of Cmd', async () => {
+    const config = { Entrypoint, Cmd: ['a', 'b'] };
+    expect(await say(config)).toBe('first a b');
+    expect(await say(config, ['cat', '/etc/group'])).not.toContain('first');
+    expect(await say(config, ['c d'], 'image')).toBe('first c d');
+    expect(await say(config, undefined, 'image')).toBe('first a b');
+    expect(await say(config, ['x'], ['/bin/sh', '-c', 'echo own "$0"'])).toBe('own x');
+    // With a program of the caller's, nothing of the image's is left.
+    expect(await say(config, undefined, ['/bin/sh', '-c', 'echo own "$*"'])).toBe('own');
+    expect(await say({ Cmd: ['/bin/sh', '-c', 'echo cmd'] })).toBe('cmd');
+    expect(await say({ Cmd: ['sleep'] }, ['/bin/sh', '-c', 'echo alone'], 'image')).toBe('alone');
+    expect(await say({ Entrypoint: '/bin/ls', Cmd: ['/etc/group'] })).toBe('/etc/group');
+  });
+
+  it('is an error that names the option where there is none', async () => {
+    const option = (name: string) => expect.objectContaining({ code: 'ERR_OPTION', option: name });
+    for (const config of [{}, { Entrypoint: [], Cmd: [] }, { Entrypoint: null, Cmd: null }]) {
+      await expect(Container.run(undefined, { image: await make(config) })).rejects.toEqual(option('argv'));
+      await expect(Container.run(undefined, { image: await make(config), entrypoint: 'image' })).rejects.toEqual(
+        option('argv'),
+      );
+    }
+    const empty = { image: await make({ Entrypoint: [''] }) };
+    await expect(Container.run(undefined, empty)).rejects.toMatchObject({ code: 'ERR_CONFIG' });
+    await expect(Container.run(['true'], { entrypoint: 'image' })).rejects.toEqual(option('entrypoint'));
+    for (const entrypoint of ['/bin/sh', [], [''], 5, ['sh', 1]]) {
+      const refused = Container.run(['true'], { entrypoint: entrypoint as never });
+      await expect(refused, JSON.stringify(entrypoint)).rejects.toMatchObject({
+        code: 'ERR_OPTION',
+        option: expect.stringMatching(/^entrypoint/),
+      });
+    }
+    await using box = await Container.create();
+    expect(() => box.exec(['true'], { entrypoint: 'image' })).toThrow(/entrypoint/);
+  });
+
+  it('is not changed by what else a configuration says', async () => {
+    const more = {
+      Healthcheck: { Test: ['CMD', 'false'], Interval: 1 },
+      ArgsEscaped: true,
+      OnBuild: ['RUN false'],
+      Shell: ['/none'],
+      Hostname: 'theirs',
+      Domainname: 'theirs',
+      Tty: true,
+      OpenStdin: true,
+      NetworkDisabled: true,
+      MacAddress: '02:00:00:00:00:01',
+      Memory: 1,
+      StopTimeout: 1,
+      Volumes: null,
+      Env: null,
+      ExposedPorts: null,
+      Labels: null,
+    };
+    const Cmd = ['/bin/sh', '-c', 'cat /etc/hostname; [ -t 0 ] || echo no terminal'];
+    const image = await make({ Cmd, ...more });
+    const { stdout } = await Container.run(undefined, { image, hostname: 'ours' });
+    expect(stdout).toBe('ours\nno terminal\n');
+  });
+});
