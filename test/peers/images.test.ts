@@ -4,12 +4,14 @@
  */
 
 import { createHash } from 'node:crypto';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Image } from '../../lib/image/image.js';
 import { ImageStore } from '../../lib/image/index.js';
 import { decompressLayer } from '../../lib/image/layer/decompress.js';
 import { Container } from '../../lib/index.js';
+import { systemLayer } from '../support/system.js';
 import { snapshot } from '../support/tree.js';
 import { images, lacking, make, run, Scratch } from './peers.js';
 
@@ -53,32 +55,42 @@ describe.skipIf(reason)(`images of other people’s tools${reason ? ` (${reason}
   );
 
   it('a configuration that umoci has written is followed', async () => {
-    const layout = scratch.at('configured');
-    run('cp', '-a', join(images, 'layout'), layout);
+    const [layout, bundle] = [scratch.at('configured'), scratch.at('bundle')];
+    writeFileSync(scratch.at('system.tar'), systemLayer());
+    run('umoci', 'init', '--layout', layout);
+    run('umoci', 'new', '--image', `${layout}:own`);
+    run('umoci', 'unpack', '--image', `${layout}:own`, bundle);
+    run('tar', '-x', '--numeric-owner', '-C', `${bundle}/rootfs`, '-f', scratch.at('system.tar'));
+    for (const path of ['data', 'run', 'var']) mkdirSync(`${bundle}/rootfs/${path}`);
+    symlinkSync('/run', `${bundle}/rootfs/var/run`);
+    writeFileSync(`${bundle}/rootfs/data/file`, 'of the image');
+    run('umoci', 'repack', '--image', `${layout}:own`, bundle);
     const set = (name: string, ...values: string[]) => values.flatMap((value) => [`--config.${name}`, value]);
-    run(
-      'umoci',
-      'config',
-      '--image',
-      `${layout}:one`,
-      '--tag',
-      'configured',
-      ...set('user', '33'),
+    const settings = [
+      ...set('user', '500'),
       ...set('env', 'A=b c', 'EMPTY='),
       ...set('workingdir', '/var/run/here'),
-      ...set('volume', '/var/lib/dpkg'),
+      ...set('volume', '/data'),
       ...set('exposedports', '53/udp'),
       ...set('stopsignal', 'SIGUSR2'),
-      ...set('entrypoint', '/bin/sh', '-c', 'echo "$(id -u) $PWD $A [$EMPTY] $0"; ls -ld /var/lib/dpkg', 'word'),
-    );
-    const image = await Image.open(layout, 'configured', { store });
+      ...set(
+        'entrypoint',
+        '/bin/sh',
+        '-c',
+        'echo "$(id -u):$(id -g) $(pwd -P) $A [$EMPTY] $HOME $*"; cat /data/file',
+        'sh',
+      ),
+      ...set('cmd', 'x', 'y z'),
+    ];
+    run('umoci', 'config', '--image', `${layout}:own`, ...settings);
+    const image = await Image.open(layout, 'own', { store });
     await using box = await Container.create({ image });
     const { stdout, stderr } = await box.exec();
     expect(stderr).toBe('');
-    expect(stdout).toMatch(/^33 \/(var\/)?run\/here b c \[\] word\ndrwxr-xr-x /);
-    expect(box.inspect().image).toMatchObject({ exposedPorts: ['53/udp'], volumes: ['/var/lib/dpkg'] });
+    expect(stdout).toBe('500:501 /run/here b c [] /home/worker x y z\nof the image');
+    expect(box.inspect().image).toMatchObject({ exposedPorts: ['53/udp'], volumes: ['/data'] });
     const mounts = (await box.exec(['cat', '/proc/self/mountinfo'])).stdout;
-    expect(mounts.split('\n').map((line) => line.split(' ')[4])).toContain('/var/lib/dpkg');
+    expect(mounts.split('\n').map((line) => line.split(' ')[4])).toContain('/data');
   }, 300_000);
 
   it('what is saved is the image to skopeo, with the digest that it had, and the same when copied further', async () => {
