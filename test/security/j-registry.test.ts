@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
@@ -312,6 +312,40 @@ describe('J: registries', () => {
       honest(request, response, body);
     });
     expect((await pull(five.host, new MemoryStore())).digest).toBe(image.digest);
+  });
+});
+
+describe('K: programs', () => {
+  it('K2: a program that Docker’s configuration names is run only where that was asked for, and only a helper', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tscontain-test-'));
+    const configFile = join(directory, 'config.json');
+    const trace = join(directory, 'trace');
+    const path = process.env.PATH;
+    try {
+      process.env.PATH = `${directory}:${path}`;
+      const script = `#!/bin/sh\necho ran >> ${trace}\necho '{"Username":"me","Secret":"hidden-word"}'\n`;
+      for (const name of ['docker-credential-test', 'other'])
+        writeFileSync(join(directory, name), script, { mode: 0o755 });
+      const server = await serve((request, response, body) => {
+        if (request.headers.authorization === basic) return honest(request, response, body);
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      });
+      const attempt = (helper: string, options: RegistryOptions) => {
+        writeFileSync(configFile, JSON.stringify({ credsStore: helper }));
+        return pull(server.host, new MemoryStore(), { configFile, ...options });
+      };
+      await expect(attempt('test', {})).rejects.toMatchObject({ code: 'ERR_UNAUTHORIZED' });
+      for (const name of ['../other', 'test; other', `x/../../..${directory}/other`]) {
+        await expect(attempt(name, { credentialHelpers: true })).rejects.toMatchObject({ code: 'ERR_CONFIG' });
+      }
+      expect(existsSync(trace)).toBe(false);
+      // The control: one that was asked for has run.
+      await attempt('test', { credentialHelpers: true });
+      expect(readFileSync(trace, 'utf8')).toBe('ran\n');
+    } finally {
+      process.env.PATH = path;
+      rmSync(directory, { recursive: true });
+    }
   });
 });
 
