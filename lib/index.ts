@@ -34,6 +34,17 @@ export * from './image/index.js';
 export type { TimeOffsets } from './launcher/agent-steps.js';
 export type { Descriptor } from './launcher/native.js';
 export * from './netfilter/index.js';
+export { NetlinkError, type NetlinkErrorDetails } from './netlink/error.js';
+export type * from './network/index.js';
+export {
+  InterfaceAddresses,
+  Links,
+  Neighbours,
+  NetworkEvents,
+  NetworkSysctl,
+  Routes,
+  RoutingRules,
+} from './network/index.js';
 export type { StepDescription } from './plan/describe.js';
 export type { Plan, PlanStep } from './plan/plan.js';
 export type { NodeType, Slot, Step, StepKind } from './plan/step.js';

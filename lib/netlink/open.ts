@@ -3,7 +3,7 @@
  * back: no thread of Node is ever in it, and the socket stays there wherever it is used.
  */
 
-import { UnsupportedError } from '../errors.js';
+import { TscontainError, UnsupportedError } from '../errors.js';
 import { isRoot } from '../host/configuration.js';
 import { Agent } from '../launcher/agent.js';
 import { addon, type Descriptor } from '../launcher/native.js';
@@ -24,6 +24,7 @@ export async function openSockets(
   protocols: readonly NetlinkProtocol[],
   namespace: Descriptor | undefined,
 ): Promise<Descriptor[]> {
+  expectOpen(namespace);
   if (namespace === undefined || isOwn(namespace, 'net')) return openHere(protocols);
   const to = (protocol: NetlinkProtocol) => `netlink ${protocol}`;
   const steps = protocols.map(
@@ -41,22 +42,27 @@ export async function openSockets(
 }
 
 /**
- * Asks an agent that is in the namespace for something, and ends it.
+ * Asks an agent that is in the namespace, or in that of this process, for something, and ends it.
  *
- * What may be asked over a socket depends on who has opened it and who uses it. As root that is the same root; it does not
- * enter the user namespace that owns this one, so that it may also reach another one's, as for the other end of a pair of
- * links. An ordinary user has rights in a namespace only where he has made its user namespace, which the agent enters first.
+ * Root enters any network namespace below its own user namespace. An ordinary user has rights only where he has made the user
+ * namespace that owns it, which the agent enters first. What may be asked over a socket afterwards depends on who sends, and
+ * that is this process: it has the rights of an owner over every user namespace that its user has made here.
  */
-async function inNetwork<T>(namespace: Descriptor, ask: (agent: Agent) => Promise<T>): Promise<T> {
-  const owner = isRoot() ? undefined : foreignOwner(namespace);
+export async function inNetwork<T>(namespace: Descriptor | undefined, ask: (agent: Agent) => Promise<T>): Promise<T> {
+  expectOpen(namespace);
+  const owner = isRoot() || namespace === undefined ? undefined : foreignOwner(namespace);
   try {
-    const join = new Map<NamespaceKind, Descriptor>([['net', namespace]]);
+    const join = new Map<NamespaceKind, Descriptor>(namespace === undefined ? [] : [['net', namespace]]);
     if (owner !== undefined) join.set('user', owner);
     await using agent = await Agent.start({ join });
     return await ask(agent);
   } finally {
     owner?.close();
   }
+}
+
+function expectOpen(namespace: Descriptor | undefined): void {
+  if (namespace?.open === false) throw new TscontainError('ERR_CLOSED', 'the network namespace has been closed');
 }
 
 /** The user namespace that owns it, unless this process is in that, or may not know. */

@@ -29,7 +29,9 @@ int BufferSize(int fd, int forced, int plain, int size) {
   return Option(fd, SOL_SOCKET, forced, size) == 0 ? 0 : Option(fd, SOL_SOCKET, plain, size);
 }
 
-// Sends on a copy of the descriptor, so that the socket may be closed meanwhile.
+// Sends on a copy of the descriptor, so that the socket may be closed meanwhile. The destination is given: then the
+// kernel asks for the rights of who sends, and not also for those of the agent that has made the socket (since Linux
+// 3.15, __netlink_ns_capable).
 class Sending : public Napi::AsyncWorker {
 public:
   Sending(Napi::Env env, int fd, const uint8_t* bytes, size_t length)

@@ -1,0 +1,44 @@
+/** Which network namespace is meant, wherever one can be given. */
+
+import type { Container } from '../container/container.js';
+import { OptionError, TscontainError } from '../errors.js';
+import { addon, type Descriptor } from '../launcher/native.js';
+import { Namespace } from '../primitives/namespace/namespace.js';
+
+/**
+ * A network namespace: a {@link Namespace} that holds one, a container's, that of a process by its id, or one by its file
+ * (`/run/netns/blue`).
+ */
+export type NetworkTarget = Namespace | Pick<Container, 'inspect'> | number | string;
+
+/**
+ * A descriptor of our own of what is meant.
+ * @throws OptionError; PermissionError, TscontainError (`ERR_NAMESPACE`) where there is none
+ */
+export function openNetwork(value: unknown, option: string): Descriptor {
+  if (value instanceof Namespace) {
+    if (!value.kinds.includes('net')) throw new OptionError(option, 'a namespace of the kind net', value);
+    return copyDescriptor(value.descriptor('net'));
+  }
+  if (typeof value === 'number' || typeof value === 'string') return opened(value);
+  if (typeof value === 'object' && value !== null && 'inspect' in value && typeof value.inspect === 'function') {
+    const { pid, state } = value.inspect() as { pid?: unknown; state?: unknown };
+    if (typeof pid === 'number' && state === 'running') return opened(pid);
+    throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended, and its network with it');
+  }
+  throw new OptionError(option, 'a Namespace, a Container, a process id, or the path of a network namespace', value);
+}
+
+function opened(from: number | string): Descriptor {
+  const namespace = Namespace.open('net', from);
+  try {
+    return copyDescriptor(namespace.descriptor('net'));
+  } finally {
+    namespace.descriptor('net').close();
+  }
+}
+
+/** Another descriptor of the same namespace. */
+export function copyDescriptor(namespace: Descriptor): Descriptor {
+  return addon().openNamespace(`/proc/self/fd/${namespace.number}`);
+}
