@@ -1,20 +1,14 @@
 // The step that copies layers into a directory: one as it is, or several merged as an overlay would show them.
-#include "copy_ids.h"
-#include "steps.h"
-#include "tree.h"
+#include "copy_contents.h"
 
-enum { ESTALE = 116, ENODATA = 61, EOPNOTSUPP = 95, TRIES = 8, BUFFER = 256 * 1024, MOST_LAYERS = 256 };
-enum { SEEK_SET = 0, SEEK_DATA = 3, SEEK_HOLE = 4, ENXIO = 6, RLIMIT_NOFILE = 7, FICLONE = 0x40049409 };
-enum copy_flag { COPY_MARKS = 1, COPY_DEVICES = 2 };
+enum { ESTALE = 116, TRIES = 8, MOST_LAYERS = 256, RLIMIT_NOFILE = 7 };
 // lib/image/layer/copy.ts reads them in this order.
 enum { ENTRIES, BYTES, SHARED, DEVICES, GONE, COUNTS };
 enum { REPORT_EVERY = 1024 };
 
 struct copy {
-  u64 flags, shift; // shift: what ids of the source are more than those of the target
+  struct contents contents;
   int root, report;
-  bool no_clone, no_range; // what these file systems cannot do is not tried again
-  char *buffer, *list, *value;
   struct arena names;
   struct links links;
   u64 counts[COUNTS];
@@ -27,138 +21,12 @@ static long tell(struct copy* copy) {
   if (copy->report < 0)
     return 0;
   long rc;
+  copy->counts[BYTES] = copy->contents.bytes;
+  copy->counts[SHARED] = copy->contents.shared;
   do
     rc = sys(write, copy->report, copy->counts, sizeof copy->counts);
   while (rc == -EINTR);
   return rc < 0 ? rc : 0;
-}
-
-// ---- what is known about a file
-// ---------------------------------------------------------------------------------------
-
-static bool is_copied(const struct copy* copy, const char* name) {
-  if (is_overlay_attribute(name))
-    return copy->flags & COPY_MARKS && starts_with(name, "user.");
-  return starts_with(name, "user.") || text_equal(name, "security.capability") ||
-         starts_with(name, "system.posix_acl_");
-}
-
-static long copy_attributes(struct copy* copy, int from, int to) {
-  long n = sys(flistxattr, from, copy->list, TREE_VALUE);
-  if (n < 0)
-    return n == -EOPNOTSUPP ? 0 : n;
-  for (long at = 0; at < n; at += (long)text_length(copy->list + at) + 1) {
-    const char* name = copy->list + at;
-    if (!is_copied(copy, name))
-      continue;
-    long size = sys(fgetxattr, from, name, copy->value, TREE_VALUE);
-    if (size == -ENODATA)
-      continue;
-    long rc = size < 0 ? size : shift_attribute(copy->shift, name, copy->value, size);
-    if (rc >= 0)
-      rc = sys(fsetxattr, to, name, copy->value, size, 0);
-    if (rc < 0)
-      return rc;
-  }
-  return 0;
-}
-
-struct time {
-  i64 seconds, nanoseconds;
-};
-
-static long shifted_ids(const struct copy* copy, const struct facts* facts, u32 ids[2]) {
-  ids[0] = facts->uid;
-  ids[1] = facts->gid;
-  long rc = shift_id(copy->shift, &ids[0]);
-  return rc < 0 ? rc : shift_id(copy->shift, &ids[1]);
-}
-
-// The owner first, since changing it takes set-user-ID bits and capabilities away; the time last.
-static long finish(struct copy* copy, int from, int to, const struct facts* facts) {
-  struct time times[2] = {{facts->seconds, facts->nanoseconds}, {facts->seconds, facts->nanoseconds}};
-  u32 ids[2];
-  long rc = shifted_ids(copy, facts, ids);
-  if (rc >= 0)
-    rc = sys(fchown, to, ids[0], ids[1]);
-  if (rc >= 0)
-    rc = copy_attributes(copy, from, to);
-  if (rc >= 0)
-    rc = sys(fchmod, to, facts->mode & 07777);
-  return rc < 0 ? rc : sys(utimensat, to, 0, times, 0);
-}
-
-// For what is never opened: links, FIFOs, sockets, devices.
-static long finish_by_name(struct copy* copy, int dir, const char* name, const struct facts* facts) {
-  struct time times[2] = {{facts->seconds, facts->nanoseconds}, {facts->seconds, facts->nanoseconds}};
-  u32 ids[2];
-  long rc = shifted_ids(copy, facts, ids);
-  if (rc >= 0)
-    rc = sys(fchownat, dir, name, ids[0], ids[1], AT_SYMLINK_NOFOLLOW);
-  if (rc >= 0 && type_of(facts) != 0120000)
-    rc = sys(fchmodat, dir, name, facts->mode & 07777); // our own node, new, in a directory of ours
-  return rc < 0 ? rc : sys(utimensat, dir, name, times, AT_SYMLINK_NOFOLLOW);
-}
-
-// ---- content
-// ----------------------------------------------------------------------------------------------------------
-
-static long copy_bytes(struct copy* copy, int from, int to, u64 at, u64 end) {
-  i64 in = (i64)at, out = (i64)at;
-  while (!copy->no_range && (u64)in < end) {
-    long got = sys(copy_file_range, from, &in, to, &out, end - (u64)in, 0);
-    if (got == 0)
-      return 0;
-    if (got < 0 && (u64)in > at)
-      return got;
-    if (got < 0)
-      copy->no_range = true;
-  }
-  while ((u64)in < end) {
-    u64 left = end - (u64)in;
-    long got = sys(pread64, from, copy->buffer, left < BUFFER ? left : BUFFER, in);
-    if (got <= 0)
-      return got;
-    for (long done = 0; done < got;) {
-      long wrote = sys(pwrite64, to, copy->buffer + done, got - done, in + done);
-      if (wrote < 0)
-        return wrote;
-      done += wrote;
-    }
-    in += got;
-  }
-  return 0;
-}
-
-static long copy_segments(struct copy* copy, int from, int to, u64 size) {
-  u64 at = 0;
-  long rc = 0;
-  while (at < size && rc >= 0) {
-    long data = sys(lseek, from, at, SEEK_DATA);
-    if (data == -ENXIO)
-      break;
-    long hole = data < 0 ? data : sys(lseek, from, data, SEEK_HOLE);
-    if (hole < 0)
-      return hole;
-    rc = copy_bytes(copy, from, to, (u64)data, (u64)hole < size ? (u64)hole : size);
-    at = (u64)hole;
-  }
-  return rc < 0 ? rc : sys(ftruncate, to, size);
-}
-
-static long copy_content(struct copy* copy, int from, int to, const struct facts* facts) {
-  if (!facts->size)
-    return 0;
-  if (!copy->no_clone) {
-    if (sys(ioctl, to, FICLONE, from) >= 0) {
-      copy->counts[SHARED] += facts->size;
-      return 0;
-    }
-    copy->no_clone = true;
-  }
-  copy->counts[BYTES] += facts->size;
-  bool sparse = facts->blocks * 512 < facts->size;
-  return sparse ? copy_segments(copy, from, to, facts->size) : copy_bytes(copy, from, to, 0, facts->size);
 }
 
 // ---- files
@@ -183,9 +51,7 @@ static long copy_regular(struct copy* copy, int dir, const char* name, struct fa
     return from;
   u64 flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   long to = sys(openat, target, name, flags, 0600);
-  long rc = to < 0 ? to : copy_content(copy, (int)from, (int)to, facts);
-  if (rc >= 0)
-    rc = finish(copy, (int)from, (int)to, facts);
+  long rc = to < 0 ? to : copy_file_contents(&copy->contents, (int)from, (int)to, facts);
   if (to >= 0)
     sys(close, to);
   sys(close, from);
@@ -199,19 +65,19 @@ static long copy_symlink(struct copy* copy, int dir, const char* name, const str
     return n == -EINVAL ? -ESTALE : n;
   text[n] = 0;
   long rc = sys(symlinkat, text, target, name);
-  return rc < 0 ? rc : finish_by_name(copy, target, name, facts);
+  return rc < 0 ? rc : copy_facts_by_name(&copy->contents, target, name, facts);
 }
 
 static long copy_special(struct copy* copy, const char* name, const struct facts* facts, int target) {
   bool device = type_of(facts) == S_IFCHR || type_of(facts) == 0060000;
-  if (device && !is_whiteout(facts) && !(copy->flags & COPY_DEVICES)) {
+  if (device && !is_whiteout(facts) && !(copy->contents.flags & COPY_DEVICES)) {
     copy->counts[DEVICES]++;
     return 0;
   }
   u32 major = facts->rdev_major, minor = facts->rdev_minor;
   u32 number = (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12; // MKDEV as mknod(2) takes it
   long rc = sys(mknodat, target, name, facts->mode & (S_IFMT | 07777), number);
-  return rc < 0 ? rc : finish_by_name(copy, target, name, facts);
+  return rc < 0 ? rc : copy_facts_by_name(&copy->contents, target, name, facts);
 }
 
 static long copy_file(struct copy* copy, int dir, const char* name, struct facts* facts, int target) {
@@ -271,7 +137,7 @@ static long open_run(struct copy* copy, const struct layers* layers, const char*
     if (fd < 0)
       return fd;
     below->fds[below->count++] = (int)fd;
-    if (!(copy->flags & COPY_MARKS) && is_opaque((int)fd))
+    if (!(copy->contents.flags & COPY_MARKS) && is_opaque((int)fd))
       return 0;
   }
   return 0;
@@ -283,7 +149,7 @@ static long copy_run(struct copy* copy, const struct layers* layers, const char*
   long rc = facts_of(layers->fds[at[0]], name, &facts);
   if (rc < 0)
     return rc;
-  if (is_whiteout(&facts) && !(copy->flags & COPY_MARKS))
+  if (is_whiteout(&facts) && !(copy->contents.flags & COPY_MARKS))
     return 0;
   if (++copy->counts[ENTRIES] % REPORT_EVERY == 0 && (rc = tell(copy)) < 0)
     return rc;
@@ -392,7 +258,7 @@ static long copy_directory(struct copy* copy, const struct layers* layers, const
   size_t mark = copy->names.used;
   long rc = copy_names(copy, layers, target, depth);
   copy->names.used = mark;
-  return rc < 0 ? rc : finish(copy, layers->fds[0], target, facts);
+  return rc < 0 ? rc : copy_facts(&copy->contents, layers->fds[0], target, facts);
 }
 
 // ---- the step
@@ -427,21 +293,16 @@ static long run_copy(struct copy* copy, struct plan_context* context, const stru
 }
 
 static long with_memory(struct copy* copy, struct plan_context* context, const struct blob* slots) {
-  struct arena memory;
-  long rc = arena_open(&memory, BUFFER + 2 * TREE_VALUE);
-  if (rc < 0)
-    return rc;
-  copy->buffer = arena_take(&memory, BUFFER);
-  copy->list = arena_take(&memory, TREE_VALUE);
-  copy->value = arena_take(&memory, TREE_VALUE);
-  rc = arena_open(&copy->names, ARENA_MOST);
+  long rc = contents_open(&copy->contents);
+  if (rc >= 0)
+    rc = arena_open(&copy->names, ARENA_MOST);
   if (rc >= 0)
     rc = links_open(&copy->links);
   if (rc >= 0)
     rc = run_copy(copy, context, slots);
   links_close(&copy->links);
   arena_close(&copy->names);
-  arena_close(&memory);
+  contents_close(&copy->contents);
   return rc;
 }
 
@@ -456,7 +317,11 @@ long step_copy_tree(struct plan_context* context, const struct record* step) {
     return -EBADF;
   if (count == 0 || count > MOST_LAYERS || (step->ints[1] & COPY_MARKS && count > 1))
     return -EINVAL;
-  struct copy copy = {.flags = step->ints[1], .shift = step->ints[3], .root = target, .report = report};
+  struct copy copy = {
+      .contents = {.flags = step->ints[1], .shift = step->ints[3]},
+      .root = target,
+      .report = report,
+  };
   path_leave(&path, 0);
   // Every level of the tree is open in each of its layers.
   struct {
