@@ -24,6 +24,7 @@ import { forkSnapshot } from './fork-snapshot.js';
 import { ContainerFileSystem } from './fs.js';
 import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
+import { inTurn, type Pausable, standsStill } from './paused.js';
 import { flatten } from './plan/compile.js';
 import type { DirectoryRoot } from './plan/directory-root.js';
 import type { ProcessIdentity } from './plan/process.js';
@@ -303,14 +304,16 @@ export class Container extends TypedEvents implements AsyncDisposable {
 
   /**
    * Stop every process where it is, until {@link resume} (cgroup.freeze). Init stops too: results, and answers of `fs`,
-   * come after it goes on.
+   * come after it goes on. Settles when the kernel says that nothing moves any more.
+   * @throws UnsupportedError where no cgroup v2 can do it; TscontainError `ERR_CONTAINER_GONE`, or `ERR_TIMEOUT` where a process has
+   *   not stopped after five seconds, as in a wait that nothing interrupts: then all go on
    */
   pause(): Promise<void> {
-    return this.#freeze(true);
+    return inTurn(this.#instance, () => this.#freeze(true));
   }
 
   resume(): Promise<void> {
-    return this.#freeze(false);
+    return inTurn(this.#instance, () => this.#freeze(false));
   }
 
   async #freeze(on: boolean): Promise<void> {
@@ -320,10 +323,21 @@ export class Container extends TypedEvents implements AsyncDisposable {
         hint: 'mount cgroup2 (hybrid layout is enough)',
       });
     }
-    const errno = await this.#instance.write(unified, 'cgroup.freeze', on ? '1' : '0');
-    if (errno === undefined) throw gone();
-    if (errno !== 0) throw new TscontainError('ERR_FREEZE', 'the container could not be frozen or thawed', { errno });
+    const write = async (value: '0' | '1') => {
+      const errno = await this.#instance.write(unified, 'cgroup.freeze', value);
+      if (errno === undefined) throw gone();
+      if (errno !== 0) throw new TscontainError('ERR_FREEZE', 'the container could not be frozen or thawed', { errno });
+    };
+    await write(on ? '1' : '0');
     this.#instance.frozen = on;
+    if (!on) return;
+    try {
+      await standsStill(cgroupLayout().hierarchies[unified]?.base ?? '', this.#instance);
+    } catch (error) {
+      await write('0').catch(() => {});
+      this.#instance.frozen = false;
+      throw error;
+    }
   }
 
   /**
@@ -361,10 +375,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
    * is another image's, or a configuration that is none; AbortedError; TscontainError `ERR_CONTAINER_GONE`, `ERR_PAUSED`
    */
   commit(options: CommitOptions = {}): Promise<Image> {
-    const instance = this.#instance;
-    const settings = this.#settings;
-    const pausable = { instance, settings, pause: () => this.pause(), resume: () => this.resume() };
-    return commitContainer(pausable, this.#image?.image, options);
+    return commitContainer(this.#pausable(), this.#image?.image, options);
   }
 
   /**
@@ -379,7 +390,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     expectOwnRoot(settings, 'be forked');
     const facts = await resolveSources(settings);
     const use = await this.#image?.again();
-    const source = { instance: this.#instance, settings, pause: () => this.pause(), resume: () => this.resume() };
+    const source = this.#pausable();
     const begin = (more: Pick<SourceFacts, 'root' | 'filled'>): Container => {
       try {
         return new Container(settings, makeBlueprint(settings, { ...facts, ...more }), false, use);
@@ -410,6 +421,11 @@ export class Container extends TypedEvents implements AsyncDisposable {
       await container.kill();
       throw error;
     }
+  }
+
+  #pausable(): Pausable {
+    const pause = () => this.#freeze(true);
+    return { instance: this.#instance, settings: this.#settings, pause, resume: () => this.#freeze(false) };
   }
 
   /** The steps that made it, and that start `argv` in it. */

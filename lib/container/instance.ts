@@ -87,6 +87,8 @@ export class Instance {
   ending: ExitReason | undefined;
   /** Paused: nothing in it moves, init included. */
   frozen = false;
+  /** Paused for a piece of work of ours, after which it goes on. */
+  held = false;
 
   readonly #layout: CgroupLayout = cgroupLayout();
   readonly #launcher: Launcher;

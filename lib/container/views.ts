@@ -5,12 +5,13 @@
  */
 
 import { fstatSync } from 'node:fs';
-import { TscontainError, UnsupportedError } from '../errors.js';
+import { UnsupportedError } from '../errors.js';
 import { Agent } from '../launcher/agent.js';
 import type { Descriptor } from '../launcher/native.js';
 import { openFlag, type Slot, type Step } from '../plan/step.js';
 import type { LayerViews } from '../primitives/mount/changes.js';
 import type { Instance } from './instance.js';
+import { isPaused } from './paused.js';
 import type { ContainerSettings } from './settings.js';
 
 /** What runs in the container now, without what is mounted in it. */
@@ -101,11 +102,8 @@ async function take(
   by: readonly Step[] = steps,
 ): Promise<readonly Descriptor[]> {
   await instance.ready;
-  if (instance.frozen) {
-    throw new TscontainError('ERR_PAUSED', 'the container is paused, and its init with it', {
-      hint: 'resume() it first',
-    });
-  }
+  // What we have paused ourselves goes on by itself, and init answers then.
+  if (instance.frozen && !instance.held) throw isPaused();
   return instance.run(by, slots, "opening the container's files");
 }
 

@@ -136,6 +136,44 @@ describe('fork', () => {
     expect((await fork.stats()).memory.current).toBeGreaterThan(30e6);
   });
 
+  it('can be done fifty times at once, and of forks', async () => {
+    await using box = await Container.create(options());
+    await sh(box, script);
+    const pause = needsFreezer.has();
+    const forks = await Promise.all(Array.from({ length: 50 }, () => box.fork({ pause: false })));
+    try {
+      expect(new Set(forks.map(({ id }) => id)).size).toBe(50);
+      const found = await Promise.all(forks.map((fork) => sh(fork, 'cat /data/again; echo own > /data/again')));
+      expect(found).toEqual(forks.map(() => 'a\n'));
+      expect(await sh(box, 'cat /data/again')).toBe('a\n');
+    } finally {
+      await Promise.all(forks.map((fork) => fork.kill()));
+    }
+    let last = await box.fork({ pause });
+    for (let generation = 0; generation < 3; generation++) {
+      await sh(last, `echo ${generation} >> /data/modified`);
+      const next = await last.fork({ pause });
+      await last.kill();
+      last = next;
+    }
+    expect(await sh(last, 'cat /data/modified')).toBe('new\n0\n1\n2\n');
+    await last.kill();
+  });
+
+  it('waits for its turn, where several are made of a container that is to stop meanwhile', async (context) => {
+    needsFreezer(context);
+    await using box = await Container.create(options());
+    await sh(box, script);
+    const forks = await Promise.all(Array.from({ length: 5 }, () => box.fork()));
+    // What is asked for beside it waits, too, and is no error.
+    const [beside, changes] = await Promise.all([box.fork(), changesOf(box), box.pause().then(() => box.resume())]);
+    expect(changes).toEqual(await changesOf(beside));
+    forks.push(beside);
+    for (const fork of forks) expect(await sh(fork, 'cat /data/again')).toBe('a\n');
+    await Promise.all(forks.map((fork) => fork.kill()));
+    expect(await sh(box, 'echo on')).toBe('on\n');
+  });
+
   it('keeps the layers of an image for itself', async (context) => {
     needsRoot(context);
     await using store = await ImageStore.open({ path: mkdtempSync(join(directory, 'store-')) });
@@ -156,6 +194,11 @@ describe('fork', () => {
     await using host = await Container.create();
     await expect(host.fork()).rejects.toThrow(UnsupportedError);
     const box = await Container.create(options());
+    if (needsFreezer.has()) {
+      await box.pause();
+      await expect(box.fork()).rejects.toMatchObject({ code: 'ERR_PAUSED' });
+      await box.resume();
+    }
     await expect(box.fork({ paused: true } as never)).rejects.toThrow(OptionError);
     await box.kill();
     await expect(box.fork()).rejects.toMatchObject({ code: 'ERR_CONTAINER_GONE' });
