@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { TscontainError } from '../errors.js';
 import type { ForkOptions } from './fork.js';
-import { type Pausable, whilePaused } from './paused.js';
+import { isPaused, type Pausable, whilePaused } from './paused.js';
 import type { DirectoryRoot } from './plan/directory-root.js';
 
 /**
@@ -21,8 +21,6 @@ export async function forkSnapshot<Value>(
   if (instance.isGone) throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended');
   // What the launcher has called it, in a directory that nobody else can reach.
   const work = () => make({ ...root, source: join(root.parent, instance.cgroup ?? '') });
-  if (instance.frozen) {
-    throw new TscontainError('ERR_PAUSED', 'the container is paused', { hint: 'resume() it first' });
-  }
+  if (instance.frozen && !instance.held) throw isPaused();
   return await (pause ? whilePaused(container, work) : work());
 }
