@@ -3,7 +3,7 @@
 import { randomFillSync } from 'node:crypto';
 import { release } from 'node:os';
 import { UnsupportedError } from '../errors.js';
-import { isRoot } from '../host/configuration.js';
+import { containerIds } from '../host/ids.js';
 import { withFaultInParts } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
 import type { Capabilities } from '../primitives/capabilities.js';
@@ -70,7 +70,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
   if (settings.storage.disk) expectLoopFiles();
   const id = newId();
   const hostname = settings.hostname ?? id;
-  const ids: IdMode = isRoot() ? 'range' : 'single';
+  const { kind: ids } = containerIds();
   const { relaxed, writes, hierarchies } = enforce(facts.limits, settings.limits.explicit);
   const guarded = writesToHost(settings, ids);
   const capabilities = guarded ? settings.capabilities.drop('CAP_SETFCAP') : settings.capabilities;
@@ -89,7 +89,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
       capabilities,
       filters,
       attributes: settings.attributes,
-      setGroups: ids === 'range',
+      setGroups: ids !== 'single',
     },
     supervision,
     foreign: settings.image.kind === 'layers' ? settings.image.foreign : undefined,
@@ -166,7 +166,7 @@ function newId(): string {
  * or with the caller's own id. Then neither set-user-ID files nor file capabilities may be made (security E12).
  */
 function writesToHost(settings: ContainerSettings, ids: IdMode): boolean {
-  return settings.mounts.some((mount) => mount.type === 'bind' && !mount.readOnly && (mount.idmap || ids === 'single'));
+  return settings.mounts.some((mount) => mount.type === 'bind' && !mount.readOnly && (mount.idmap || ids !== 'range'));
 }
 
 /** The steps of a process, for a plan that is only shown. */

@@ -22,6 +22,7 @@ import { type ExportOptions, exportRoot } from './export.js';
 import { copyWritten, type ForkOptions, parseForkOptions } from './fork.js';
 import { forkSnapshot } from './fork-snapshot.js';
 import { ContainerFileSystem } from './fs.js';
+import { type ContainerIdsInspection, idRelaxations, inspectIds } from './ids.js';
 import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
 import { inTurn, type Pausable, standsStill } from './paused.js';
@@ -79,8 +80,8 @@ export interface ContainerInspection {
   readonly state: 'running' | 'ended';
   /** Process id of its init on the host. */
   readonly pid: number | undefined;
-  /** Host ids of the container: its root is `first`. */
-  readonly ids: { readonly first: number | undefined; readonly count: number };
+  /** Host ids of the container. */
+  readonly ids: ContainerIdsInspection;
   readonly cgroup: string | undefined;
   readonly seccomp: 'default' | 'docker' | 'custom';
   readonly capabilities: readonly string[];
@@ -91,8 +92,6 @@ export interface ContainerInspection {
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const defaultGrace = 10_000;
-const oneId =
-  'ids: only one is mapped, as this process is not root: root inside is this user on the host, and there is no other';
 const SIGTERM = 15;
 
 const TypedEvents = EventEmitter as new () => TypedEmitter.default<ContainerEvents>;
@@ -443,7 +442,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
       image: this.#image?.inspection,
       state: isGone ? 'ended' : 'running',
       pid,
-      ids: { first: firstId, count: blueprint.ids === 'range' ? 65536 : 1 },
+      ids: inspectIds(firstId),
       cgroup,
       seccomp: this.#settings.seccompName,
       capabilities: blueprint.profile.capabilities.toArray(),
@@ -451,7 +450,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
         this.#settings.storage,
         this.#image?.driver ?? onlyDriver(this.#settings.image.kind === 'host' ? 'host' : 'directories'),
       ),
-      relaxations: [...this.#settings.relaxations, ...lost, ...(blueprint.ids === 'single' ? [oneId] : [])],
+      relaxations: [...this.#settings.relaxations, ...lost, ...idRelaxations()],
     };
   }
 

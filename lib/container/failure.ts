@@ -347,12 +347,12 @@ export function creationError(
     case stage.CLONE:
       return cloneError(failure.errno);
     case stage.MAP:
-      return new PermissionError(`the id map of the container could not be written: ${errno}`, {
+      return new PermissionError(`the id map of the container could not be written (${failure.text}): ${errno}`, {
         ...details,
         path: '/proc/<pid>/uid_map',
         hint: isRoot()
           ? 'writing a range needs CAP_SETUID and CAP_SETGID (user_namespaces(7))'
-          : 'containers of an ordinary user are not complete yet: run as root',
+          : 'newuidmap and newgidmap write it, as /etc/subuid and /etc/subgid allow (subuid(5)), and must be able to gain privileges',
       });
     case stage.HOST_STEP:
       return stepError(

@@ -36,7 +36,7 @@ export async function copyWritten(source: Pausable, copy: Instance, { pause }: R
   const { instance } = source;
   const ranges = copy.blueprint.ids === 'range';
   const between = { from: instance.number, into: copy.number };
-  const starting = Agent.start({ create: ['user'], ids: ranges ? 'both' : 'single', between });
+  const starting = Agent.start({ create: ['user'], ids: ranges ? 'both' : 'container', between });
   starting.catch(() => {});
   const written = viewUpper(instance);
   try {

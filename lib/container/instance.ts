@@ -5,6 +5,7 @@
 
 import { AbortedError, TscontainError } from '../errors.js';
 import { hostStatFiles, launcherConfiguration } from '../host/configuration.js';
+import { containerMapping } from '../launcher/agent-steps.js';
 import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
 import { type EncodedParts, type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
@@ -142,7 +143,7 @@ export class Instance {
       {
         cloneFlags: namespaces,
         hierarchies: blueprint.hierarchies,
-        ids: blueprint.ids,
+        ids: containerMapping(),
         writes,
         host: encodeParts(blueprint.steps.host, slots),
         init: encodeParts(blueprint.steps.container, slots),

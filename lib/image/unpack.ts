@@ -3,8 +3,11 @@
  * store once for all images that have it on the same layers.
  */
 
+import { createHash } from 'node:crypto';
 import { defineSchema, readBoolean, readChoice, readInteger, readObject } from '../container/settings/schema.js';
 import { ImageError } from '../errors.js';
+import { containerIds } from '../host/ids.js';
+import type { IdMaps } from '../primitives/id-map.js';
 import { type Digest, DigestCheck } from './digest.js';
 import type { Descriptor, ImageConfig, Manifest } from './document/index.js';
 import { type DecompressLimits, decompressLayer } from './layer/decompress.js';
@@ -57,7 +60,7 @@ export function readUnpackOptions(options: unknown, option = ''): UnpackSettings
     layer: { devices, fileCapabilities, limits: layerLimits },
     // An archive is more than its files: two KiB for what tells of each member do, and what is more is bound by `entries`.
     tar: { bytes: bytes + entries * 2048, ratio },
-    variant: variantOf(devices, fileCapabilities),
+    variant: layerVariant({ devices, fileCapabilities }),
     signal: readSignal(fields.signal, `${at}signal`),
     onProgress: readOnProgress(fields.onProgress, `${at}onProgress`),
   };
@@ -77,10 +80,24 @@ export function readTarLimits(limits: unknown): DecompressLimits {
   return readUnpackOptions(limits === undefined ? {} : { limits }).tar;
 }
 
-/** Trees that differ are different layers; one that was made with its devices left out is not what refusing them finds. */
-function variantOf(devices: 'refuse' | 'skip', fileCapabilities: boolean): string | undefined {
-  const parts = [...(fileCapabilities ? ['capabilities'] : []), ...(devices === 'skip' ? ['no-devices'] : [])];
+/**
+ * Trees that differ are different layers: one that was made with its devices left out is not what refusing them finds, and one
+ * with the ids of a user's map has others on disk than one with another map, or with a single id.
+ */
+function layerVariant(
+  { devices, fileCapabilities }: Pick<UnpackOptions, 'devices' | 'fileCapabilities'>,
+  ids = containerIds(),
+): string | undefined {
+  const parts = [
+    ...(fileCapabilities ? ['capabilities'] : []),
+    ...(devices === 'skip' ? ['no-devices'] : []),
+    ...(ids.kind === 'subordinate' ? [`ids-${nameOfMaps(ids.maps)}`] : []),
+  ];
   return parts.length === 0 ? undefined : parts.join('-');
+}
+
+function nameOfMaps({ uid, gid }: IdMaps): string {
+  return createHash('sha256').update(`${uid}\n${gid}`).digest('hex').slice(0, 16);
 }
 
 /** The parts of an image that are unpacked. */

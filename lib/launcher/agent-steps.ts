@@ -1,8 +1,9 @@
 /** How an agent gets into its namespaces: the steps, and the order that their rules ask for. */
 
 import { isRoot } from '../host/configuration.js';
+import { containerIds, mapHelpers } from '../host/ids.js';
 import { propagationPrivate, type Step } from '../plan/step.js';
-import type { IdMaps } from '../primitives/id-map.js';
+import type { IdMap, IdMaps } from '../primitives/id-map.js';
 import { flagsOf, kindFlag, type NamespaceKind } from '../primitives/namespace/kind.js';
 import { nanoseconds, newClocks, openOwnProcess } from '../primitives/time-namespace.js';
 import type { Between, IdMapping } from './launcher.js';
@@ -19,9 +20,9 @@ export interface AgentOptions {
   readonly create?: readonly NamespaceKind[];
   /**
    * Ids of a new user namespace: `'range'`, 65,536 of the host that no one else has; `'single'`, this process's own as 0; or
-   * maps. Default `'range'` as root, else `'single'`.
+   * maps; `'container'`, those that a container has. Default `'range'` as root, else `'single'`.
    */
-  readonly ids?: 'range' | 'single' | 'both' | IdMaps;
+  readonly ids?: 'range' | 'single' | 'both' | 'container' | IdMaps;
   /** Namespaces that it enters. A new user namespace cannot be made beside them. */
   readonly join?: ReadonlyMap<NamespaceKind, Descriptor>;
   /**
@@ -42,8 +43,25 @@ export interface AgentOptions {
 export function idMapping(created: readonly NamespaceKind[], { ids }: AgentOptions): IdMapping {
   if (!created.includes('user')) return 'none';
   if (ids === undefined) return isRoot() ? 'range' : 'single';
+  if (ids === 'container') return containerMapping();
   if (typeof ids === 'string') return ids;
-  return { uid: String(ids.uid), gid: String(ids.gid), denySetgroups: !isRoot() };
+  const helpers = isOwnAlone(ids) ? undefined : mapHelpers();
+  return { uid: String(ids.uid), gid: String(ids.gid), denySetgroups: !isRoot() && !helpers, helpers };
+}
+
+/** What a container is asked for with. */
+export function containerMapping(): IdMapping {
+  const ids = containerIds();
+  if (ids.kind !== 'subordinate') return ids.kind;
+  const { maps, helpers } = ids;
+  return { uid: String(maps.uid), gid: String(maps.gid), denySetgroups: false, helpers };
+}
+
+/** Maps that this process may write itself: root any, others those of their own ids. */
+function isOwnAlone({ uid, gid }: IdMaps): boolean {
+  const own = ({ ranges: [range, ...others] }: IdMap, id: number | undefined) =>
+    others.length === 0 && range?.count === 1 && range.outside === id;
+  return isRoot() || (own(uid, process.geteuid?.()) && own(gid, process.getegid?.()));
 }
 
 /** Steps of an agent whose namespaces were made with it. */
@@ -104,9 +122,11 @@ const privateMounts: Step = {
 };
 
 /** Until here the process is the host's user, whom a range, or maps, need not contain. */
-function becomeMapped({ ids = isRoot() ? 'range' : 'single' }: AgentOptions): Step[] {
+function becomeMapped(options: AgentOptions): Step[] {
+  const { ids = 'range' } = options;
   const first = (kind: 'uid' | 'gid') => (typeof ids === 'string' ? 0 : (ids[kind].ranges[0]?.inside ?? 0));
-  const groups = ids === 'range' || ids === 'both' || (ids !== 'single' && isRoot());
+  const mapping = idMapping(['user'], options);
+  const groups = typeof mapping === 'string' ? mapping !== 'single' : !mapping.denySetgroups;
   return [
     ...(groups ? [{ kind: 'setGroups', groups: [] } as const] : []),
     { kind: 'setGid', gid: first('gid') },

@@ -276,7 +276,7 @@ function creationError(failure: CreationFailure, host: readonly Step[]): Tsconta
           ...details,
           path: `/proc/<pid>/${failure.text}`,
           syscall: 'write',
-          hint: 'ids outside must be mapped where this process is; more than its own need CAP_SETUID and CAP_SETGID (user_namespaces(7))',
+          hint: 'ids outside must be mapped where this process is; more than its own need CAP_SETUID and CAP_SETGID (user_namespaces(7)), or grants in /etc/subuid and /etc/subgid, newuidmap and newgidmap',
         },
       );
   }

@@ -58,6 +58,8 @@ export type IdMapping =
       readonly gid: string;
       /** Whether setgroups(2) is switched off first, as the kernel asks of whoever has no privilege (CVE-2014-8989). */
       readonly denySetgroups: boolean;
+      /** Paths of newuidmap and newgidmap, which write them for whoever may not. */
+      readonly helpers?: { readonly uid: string; readonly gid: string } | undefined;
     };
 
 /** Two containers of this connection, by their numbers. */
@@ -269,11 +271,14 @@ function modeOf(ids: IdMapping): number {
   if (ids === 'range') return mapMode.RANGE;
   if (ids === 'single') return mapMode.SINGLE;
   if (ids === 'both') return mapMode.BOTH;
-  return ids === 'none' ? mapMode.NONE : mapMode.GIVEN;
+  if (ids === 'none') return mapMode.NONE;
+  return ids.helpers ? mapMode.HELPED : mapMode.GIVEN;
 }
 
 function encodeMaps(ids: IdMapping): Uint8Array {
-  return typeof ids === 'string' ? noMaps : encodeRecord(1, [ids.denySetgroups ? 1 : 0], [ids.uid, ids.gid]);
+  if (typeof ids === 'string') return noMaps;
+  const { uid, gid, denySetgroups, helpers } = ids;
+  return encodeRecord(1, [denySetgroups ? 1 : 0], [uid, gid, ...(helpers ? [helpers.uid, helpers.gid] : [])]);
 }
 
 const noMaps = new Uint8Array(0);

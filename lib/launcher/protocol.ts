@@ -44,7 +44,7 @@ export const stage = {
 } as const;
 
 /** How the ids of a new user namespace are mapped. */
-export const mapMode = { RANGE: 0, SINGLE: 1, NONE: 2, GIVEN: 3, BOTH: 4 } as const;
+export const mapMode = { RANGE: 0, SINGLE: 1, NONE: 2, GIVEN: 3, BOTH: 4, HELPED: 5 } as const;
 
 export const createFlag = { AGENT: 1 } as const;
 

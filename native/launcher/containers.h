@@ -89,12 +89,11 @@ struct recipe {
   u64 map_mode;
   bool agent;
   struct blob host, init;
+  struct blob maps; // of MAP_GIVEN and MAP_HELPED
 };
 void on_create(int client, struct message* message);
 struct container* new_container(const struct recipe* recipe);
-// `maps` is for MAP_GIVEN only.
-long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes,
-                const struct blob* maps);
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes);
 struct container* take_spare(const struct recipe* recipe);
 void expect_another(const struct recipe* recipe);
 void make_spare(void);
@@ -102,6 +101,10 @@ void give_up_spares(void);
 void spare_died(void);
 u64 spares_expire(void); // when spares are given up, 0: none are wanted
 bool spares_wanted(void);
+
+// map_helper.c. `file` is what failed; what it said about it, empty if nothing.
+long map_by_helpers(int pid, const struct record* maps, const char** file);
+const char* map_helper_said(void);
 
 // strays.c
 void strays_expect(void);

@@ -169,6 +169,16 @@ static long write_given_maps(struct creation* creation, const struct blob* maps)
   return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, file) : 0;
 }
 
+static long have_maps_written(struct creation* creation, const struct blob* maps) {
+  struct cursor cursor = {.at = maps->data, .end = maps->data + maps->length};
+  struct record r;
+  if (next_record(&cursor, &r) != 1 || r.nints != 1 || r.nblobs != 4)
+    return fail(creation, STAGE_MAP, 0, -EBADMSG, "uid_map");
+  const char* file = "";
+  long rc = map_by_helpers(creation->container->pid, &r, &file);
+  return rc < 0 ? fail(creation, STAGE_MAP, 0, rc, *map_helper_said() ? map_helper_said() : file) : 0;
+}
+
 static long map_ids(struct creation* creation, const struct blob* maps) {
   struct container* c = creation->container;
   if ((c->map_mode == MAP_NONE) != !(c->clone_flags & CLONE_NEWUSER))
@@ -177,6 +187,8 @@ static long map_ids(struct creation* creation, const struct blob* maps) {
     return 0;
   if (c->map_mode == MAP_GIVEN)
     return write_given_maps(creation, maps);
+  if (c->map_mode == MAP_HELPED)
+    return have_maps_written(creation, maps);
   if (c->map_mode == MAP_BOTH)
     return write_both_maps(creation);
   bool single = c->map_mode == MAP_SINGLE;
@@ -289,10 +301,9 @@ static long hand_over(struct creation* creation, u32 index, const struct blob* h
 
 // Everything about a container that it has in common with others of its kind; with the limits, if they are known
 // already.
-long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes,
-                const struct blob* maps) {
+long give_birth(struct creation* creation, const struct recipe* recipe, const struct blob* writes) {
   struct container* c = creation->container;
-  if (c->clone_flags & ~(u64)NAMESPACES || c->map_mode > MAP_BOTH)
+  if (c->clone_flags & ~(u64)NAMESPACES || c->map_mode > MAP_HELPED)
     return fail(creation, STAGE_CLONE, 0, -EINVAL, "clone3");
   if (c->map_mode == MAP_RANGE && (c->range = range_take()) < 0)
     return fail(creation, STAGE_RANGE, 0, c->range, "");
@@ -302,14 +313,14 @@ long give_birth(struct creation* creation, const struct recipe* recipe, const st
   if (rc >= 0)
     rc = clone_init(creation);
   if (rc >= 0)
-    rc = map_ids(creation, maps);
+    rc = map_ids(creation, &recipe->maps);
   return rc < 0 ? rc : hand_over(creation, 0, &recipe->host, &recipe->init, MSG_PREPARE, 0);
 }
 
 static long create(struct creation* creation, const struct recipe* recipe, const struct record* r, const int* socket) {
   struct container* c = creation->container;
   const struct blob* writes = &r->blobs[0];
-  long rc = c->pid ? set_limits(creation, writes) : give_birth(creation, recipe, writes, &r->blobs[5]);
+  long rc = c->pid ? set_limits(creation, writes) : give_birth(creation, recipe, writes);
   watch_memory(c);
   return rc < 0 ? rc : hand_over(creation, count_steps(&recipe->host), &r->blobs[3], &r->blobs[4], MSG_START, socket);
 }
@@ -323,6 +334,7 @@ void on_create(int client, struct message* message) {
       .agent = r->ints[4] & CREATE_AGENT,
       .host = r->blobs[1],
       .init = r->blobs[2],
+      .maps = r->blobs[5],
   };
   struct container* c = recipe.agent ? 0 : take_spare(&recipe);
   if (!c)

@@ -11,7 +11,7 @@ enum message_op {
   // ints: id, clone flags, hierarchy mask, map mode, create flags, ids of two containers for an agent that copies from
   // the second to the first, or all ones: it is born in the cgroups of the first; blobs: writes, common host steps,
   // common init steps, own of each, and the id maps, if they are given: a record {ints: whether setgroups is denied;
-  // blobs: of users, groups}
+  // blobs: of users, groups, and the paths of programs that write them, if any do}
   MSG_CREATE = 12,
   MSG_KILL = 13,    // ints: id
   MSG_STATS = 14,   // ints: id, request
@@ -74,7 +74,8 @@ enum map_mode {
   MAP_SINGLE = 1,
   MAP_NONE = 2,
   MAP_GIVEN = 3,
-  MAP_BOTH = 4, // the ranges of two containers: 0… is the first one's, the other's follows
+  MAP_BOTH = 4,   // the ranges of two containers: 0… is the first one's, the other's follows
+  MAP_HELPED = 5, // given, and written by newuidmap and newgidmap
 };
 
 enum create_flags {

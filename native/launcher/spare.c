@@ -3,7 +3,7 @@
 // it is asked for. A spare is used once, like any other container, and given up when nobody has asked for a while.
 #include "containers.h"
 
-enum { MAX_COMMON = 32 * 1024 };
+enum { MAX_COMMON = 32 * 1024, MAX_MAPS = 16 * 1024 };
 
 static int spares;
 static u64 spares_until; // when they are given up, in milliseconds of CLOCK_MONOTONIC; 0: none are wanted
@@ -11,7 +11,7 @@ static u64 spares_until; // when they are given up, in milliseconds of CLOCK_MON
 // What the last container was like. A second one of the same kind makes a third likely, and worth preparing for.
 static struct recipe expected;
 static bool known;
-static _Alignas(8) char host_steps[MAX_COMMON], init_steps[MAX_COMMON];
+static _Alignas(8) char host_steps[MAX_COMMON], init_steps[MAX_COMMON], map_records[MAX_MAPS];
 
 static bool same_bytes(const struct blob* a, const struct blob* b) {
   return a->length == b->length && memcmp(a->data, b->data, a->length) == 0;
@@ -20,13 +20,13 @@ static bool same_bytes(const struct blob* a, const struct blob* b) {
 static bool is_expected(const struct recipe* recipe) {
   return known && recipe->clone_flags == expected.clone_flags && recipe->mask == expected.mask &&
          recipe->map_mode == expected.map_mode && same_bytes(&recipe->host, &expected.host) &&
-         same_bytes(&recipe->init, &expected.init);
+         same_bytes(&recipe->init, &expected.init) && same_bytes(&recipe->maps, &expected.maps);
 }
 
 // Called when there is nothing else to do.
 void make_spare(void) {
   struct creation creation = {.container = new_container(&expected)};
-  if (creation.container && give_birth(&creation, &expected, 0, 0) >= 0) {
+  if (creation.container && give_birth(&creation, &expected, 0) >= 0) {
     spares++;
     return;
   }
@@ -71,7 +71,8 @@ void expect_another(const struct recipe* recipe) {
   }
   give_up_spares();
   expected = *recipe;
-  known = recipe->map_mode < MAP_GIVEN && can_be_made_ahead(recipe) &&
+  known = recipe->map_mode != MAP_BOTH && can_be_made_ahead(recipe) &&
+          keep_blob(&recipe->maps, map_records, MAX_MAPS, &expected.maps) &&
           keep_blob(&recipe->host, host_steps, MAX_COMMON, &expected.host) &&
           keep_blob(&recipe->init, init_steps, MAX_COMMON, &expected.init);
 }

@@ -9,6 +9,7 @@ import { parseContainerOptions } from '../../lib/container/settings.js';
 import { resolveSources } from '../../lib/container/sources.js';
 import { launcherConfiguration } from '../../lib/host/configuration.js';
 import { Container, TscontainError } from '../../lib/index.js';
+import { containerMapping } from '../../lib/launcher/agent-steps.js';
 import { Init } from '../../lib/launcher/init.js';
 import { launcher } from '../../lib/launcher/launcher.js';
 import { addon } from '../../lib/launcher/native.js';
@@ -217,7 +218,7 @@ describe('messages', () => {
           {
             cloneFlags: namespaces,
             hierarchies: blueprint.hierarchies,
-            ids: blueprint.ids,
+            ids: containerMapping(),
             writes: blueprint.writes,
             host: encoded(blueprint.steps.host),
             init: encoded(blueprint.steps.container),

@@ -7,6 +7,7 @@
  * container is the same array each time, and is encoded once.
  */
 
+import type { ContainerIds } from '../../host/ids.js';
 import { cloneFlag, propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, tmpfs } from '../../primitives/mount/steps.js';
 import { newClocks, openOwnProcess } from '../../primitives/time-namespace.js';
@@ -36,8 +37,8 @@ export interface Parts {
   readonly own: readonly Fragment[];
 }
 
-/** How the container's ids are mapped: a range of its own (root), or only the caller's id (rootless). */
-export type IdMode = 'range' | 'single';
+/** How the container's ids are mapped: a range of its own (root); rootless the caller's and those granted, or only his. */
+export type IdMode = ContainerIds['kind'];
 
 export interface PlanInput {
   readonly settings: ContainerSettings;
@@ -62,7 +63,7 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const usual = offsets === undefined && sysctl.length === 0;
   // What init may do while it is still the launcher's user.
   const first = usual ? [] : [...(offsets ? [openOwnProcess, newClocks(offsets)] : []), earlySysctls(sysctl)];
-  const ahead = () => [...first, range ? becomeRoot : becomeRootAlone, beginning, stage(settings)];
+  const ahead = () => [...first, ids === 'single' ? becomeRootAlone : becomeRoot, beginning, stage(settings)];
   const mask = Number(settings.capabilities.mask);
   const system = () => [devices[ids], newProc, ...(usual ? [] : [sysctls(sysctl)]), kernelFileSystems(), loopback];
   const files = [placed, commonFiles];

@@ -55,7 +55,7 @@ const make = (ids: IdMode): readonly Step[] =>
       ['ptmxmode', '0666'],
       ['mode', '0620'],
       // With a single id there is no group 5 (tty) to give terminals to.
-      ...(ids === 'range' ? [['gid', '5'] as const] : []),
+      ...(ids !== 'single' ? [['gid', '5'] as const] : []),
       ['max', String(maxTerminals)],
     ]),
     attach('devpts', 'dev', 'pts'),
@@ -74,4 +74,8 @@ const make = (ids: IdMode): readonly Step[] =>
     },
   ]);
 
-export const devices: Readonly<Record<IdMode, readonly Step[]>> = { range: make('range'), single: make('single') };
+export const devices: Readonly<Record<IdMode, readonly Step[]>> = {
+  range: make('range'),
+  subordinate: make('subordinate'),
+  single: make('single'),
+};

@@ -14,7 +14,7 @@ export async function sweepStateDirectory(path = stateDirectory()): Promise<numb
   if (isRoot() || path === '') return 0;
   const before = await readdir(path);
   if (before.length === 0) return 0;
-  await using agent = await Agent.start({ create: ['user'] });
+  await using agent = await Agent.start({ create: ['user'], ids: 'container' });
   const flags = openFlag.RDONLY | openFlag.DIRECTORY | openFlag.NOFOLLOW;
   await agent.run(
     [

@@ -76,13 +76,13 @@ async function start(paths: readonly string[]): Promise<Agent> {
     ? paths.flatMap((path, index) => hostTree(layer(index), { path, readOnly: index > 0, idmap: true, ...plainMount }))
     : [];
   try {
-    return await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], host });
+    return await Agent.start({ create: ['user', 'mnt', 'pid', 'net', 'ipc'], ids: 'container', host });
   } catch (error) {
     throw unshifted(error, paths) ?? error;
   }
 }
 
-/** An ordinary user's agent has that user's id, and opens them itself. */
+/** An ordinary user's agent has that user's ids, and opens them itself. */
 function opening(paths: readonly string[]): Step[] {
   if (isRoot()) return [];
   const flags = openFlag.PATH | openFlag.DIRECTORY | openFlag.NOFOLLOW;

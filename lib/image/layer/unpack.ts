@@ -6,7 +6,7 @@
 
 import { constants } from 'node:os';
 import { AbortedError, errnoName, ImageError, printable, type TscontainError, UnsupportedError } from '../../errors.js';
-import { isRoot } from '../../host/configuration.js';
+import { containerIds } from '../../host/ids.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 import { decodeRecords } from '../../launcher/wire.js';
 import type { Step } from '../../plan/step.js';
@@ -102,7 +102,7 @@ async function unpack(
 
 function unpackStep({ directory, below }: UnpackPlan, settings: UnpackSettings): Step {
   const { mode, limits, devices, fileCapabilities } = settings;
-  const [skipDevices, oneOwner] = [devices === 'skip', !isRoot()];
+  const [skipDevices, oneOwner] = [devices === 'skip', containerIds().kind === 'single'];
   return {
     ...{ kind: 'unpack', archive: '0', report: '1', directory, below },
     ...{ mode, skipDevices, fileCapabilities, oneOwner, limits },

@@ -4,8 +4,12 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { isRoot } from '../../host/configuration.js';
+import { Agent } from '../../launcher/agent.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
+import { openFlag } from '../../plan/step.js';
 import { isMissing, storeError, tryLock } from './lock.js';
 
 /** A private directory in the store. It and what is in it are gone after `dispose`, or at the next open after a crash. */
@@ -66,11 +70,34 @@ export async function sweepTemporary(root: string): Promise<void> {
 }
 
 async function removeTree(path: string): Promise<void> {
-  await addon()
-    .removeTree(path)
-    .catch((cause: unknown) => {
-      throw storeError(`${path} could not be removed`, path, cause, 'something may be mounted in it');
-    });
+  try {
+    await addon()
+      .removeTree(path)
+      .catch((error: unknown) => {
+        if (isRoot() || !isRefusal(error)) throw error;
+        return removeAsOwner(path);
+      });
+  } catch (cause) {
+    throw storeError(`${path} could not be removed`, path, cause, 'something may be mounted in it');
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  const { errno } = error as NodeJS.ErrnoException;
+  return errno === constants.errno.EACCES || errno === constants.errno.EPERM;
+}
+
+/** Directories of an ordinary user's layers may be of a subordinate id, or closed by their mode: root of the map may all. */
+async function removeAsOwner(path: string): Promise<void> {
+  await using agent = await Agent.start({ create: ['user'], ids: 'container' });
+  const flags = openFlag.RDONLY | openFlag.DIRECTORY | openFlag.NOFOLLOW;
+  await agent.run(
+    [
+      { kind: 'open', to: 'directory', from: null, path: dirname(path), flags, resolve: 0 },
+      { kind: 'removeTree', under: 'directory', name: basename(path) },
+    ],
+    { doing: 'removing a tree' },
+  );
 }
 
 /** The exclusive lock of a directory; undefined where another holds it, or it is gone. */
