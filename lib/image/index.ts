@@ -38,6 +38,7 @@ export {
   type StoredImage,
   type StoreProblem,
   type Temporary,
+  type VerifyOptions,
 } from './store/index.js';
 export type { ImageLimits, ImageUnpackOptions } from './unpack.js';
 export type { ConfigChanges } from './write.js';

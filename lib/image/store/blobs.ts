@@ -1,12 +1,12 @@
 /** Blobs: files named by the digest of their content. A file gets that name only when it is whole, verified and on disk. */
 
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageError } from '../../errors.js';
-import { type Digest, DigestCheck, hexOf, parseDigest } from '../digest.js';
+import { type Digest, DigestCheck, digestOf, hexOf, parseDigest } from '../digest.js';
 import { exists, syncDirectory } from './directory.js';
-import { storeError } from './lock.js';
+import { inStore, storeError } from './lock.js';
 
 /** What bytes should be. */
 export interface Expected {
@@ -22,8 +22,12 @@ export function blobPath(root: string, digest: Digest): string {
   return join(root, 'blobs', digest.slice(0, 6), hexOf(digest));
 }
 
-export function hasBlob(root: string, digest: Digest): Promise<boolean> {
-  return exists(blobPath(root, digest));
+/** Whether it is there, and has that size if one is given. */
+export async function hasBlob(root: string, digest: Digest, size?: number): Promise<boolean> {
+  const path = blobPath(root, digest);
+  return inStore(`${path} could not be looked at`, path, async () => {
+    return (await exists(path)) && (size === undefined || (await stat(path)).size === size);
+  });
 }
 
 /** @throws ImageError `ERR_NOT_FOUND` */
@@ -43,11 +47,12 @@ export async function openBlob(root: string, digest: Digest): Promise<FileHandle
  */
 export async function readBlob(root: string, digest: Digest, limit: number): Promise<Buffer> {
   await using file = closing(await openBlob(root, digest));
-  const { size } = await file.handle.stat();
+  const path = blobPath(root, digest);
+  const { size } = await inStore(`${path} could not be read`, path, () => file.handle.stat());
   if (size > limit) {
     throw new ImageError('ERR_STORE', `the blob ${digest} has ${size} bytes, and at most ${limit} are read at once`);
   }
-  const bytes = await file.handle.readFile();
+  const bytes = await inStore(`${path} could not be read`, path, () => file.handle.readFile());
   const check = new DigestCheck(digest, undefined, `the blob ${digest} in the store`);
   check.update(bytes);
   check.finish();
@@ -80,7 +85,8 @@ export async function writeVerified(
   expected: Expected | undefined,
 ): Promise<{ digest: Digest; size: number }> {
   const check = new DigestCheck(expected?.digest ?? anyDigest, expected?.size, 'the content for the store');
-  await using file = closing(await open(path, 'wx', 0o600));
+  const failed = `${path} could not be written`;
+  await using file = closing(await inStore(failed, path, () => open(path, 'wx', 0o600)));
   for await (const chunk of content instanceof Uint8Array ? [content] : content) {
     // Hashing a large chunk at once would hold up the event loop.
     for (let at = 0; at < chunk.length; at += piece) {
@@ -91,7 +97,7 @@ export async function writeVerified(
   }
   if (expected) check.finish();
   const digest = expected?.digest ?? check.digest();
-  await sealFile(file.handle);
+  await inStore(failed, path, () => sealFile(file.handle));
   return { digest, size: check.size };
 }
 
@@ -110,12 +116,28 @@ export async function sealFile(file: FileHandle): Promise<void> {
   await file.sync();
 }
 
+/** Whether a blob is there already. Where a look is enough to see that it is damaged, it is not: the new one replaces it. */
+async function isSame(path: string, digest: Digest, size: number): Promise<boolean> {
+  if (!(await exists(path))) return false;
+  await using file = closing(await open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+  if ((await file.handle.stat()).size !== size) return false;
+  return (
+    size > looked ||
+    digestOf(await file.handle.readFile(), digest.startsWith('sha512:') ? 'sha512' : 'sha256') === digest
+  );
+}
+
+/** Bytes of a blob that is compared as a whole before another one is given up for it: documents of images are not larger. */
+const looked = 4 << 20;
+
 /** Gives a sealed file its name. One that is there already has the same bytes. */
 export async function nameBlob(root: string, path: string, digest: Digest): Promise<void> {
   const target = blobPath(root, digest);
-  if (await exists(target)) return rm(path, { force: true });
-  await rename(path, target);
-  await syncDirectory(dirname(target));
+  await inStore(`the blob ${digest} could not be named`, target, async () => {
+    if (await isSame(target, digest, (await stat(path)).size)) return rm(path, { force: true });
+    await rename(path, target);
+    await syncDirectory(dirname(target));
+  });
 }
 
 /** A file that is closed at the end of a block. */

@@ -3,12 +3,13 @@
 import { readdir, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../digest.js';
-import { collectionLock, readHeld } from './hold.js';
+import { exists } from './directory.js';
+import { lockCollection, readHeld } from './hold.js';
 import { type Layers, layerGrammar, readRecord } from './layers.js';
-import { isMissing, type LockWait, lock, tryLock } from './lock.js';
+import { isMissing, type LockWait, tryLock } from './lock.js';
 import { emptyReach, type Reach, reach } from './reachable.js';
 import { listReferences } from './references.js';
-import { sweepTemporary, type Temporary } from './temporary.js';
+import { lockIfThere, sweepTemporary, type Temporary } from './temporary.js';
 
 /** What gc has removed. */
 export interface Collected {
@@ -38,7 +39,7 @@ export async function collect(
   const oldest = age === undefined ? Number.POSITIVE_INFINITY : Date.now() - age;
   const removed: Temporary[] = [];
   const counts = { blobs: 0, layers: 0, partial: 0, bytes: 0 };
-  const held = await lock(collectionLock(root), 'create', 'exclusive', wait);
+  const held = await lockCollection(root, wait);
   try {
     const { reached, noted } = await roots(root, keep);
     for (const { path, digest } of await listBlobs(root)) {
@@ -60,13 +61,32 @@ export async function collect(
       counts.layers++;
       counts.bytes += record?.bytes ?? 0;
     }
+    await removeLocks(layers);
   } finally {
     held.close();
+    // Moved away they are nobody's; removing them takes a while, for which nobody has to wait. After a failure too.
+    const gone = await Promise.allSettled(removed.map((temporary) => temporary.dispose()));
+    const stuck = gone.find((one) => one.status === 'rejected');
+    // biome-ignore lint/correctness/noUnsafeFinally: of two failures either may be told
+    if (stuck) throw stuck.reason;
   }
-  // Moved away they are nobody's; removing them takes a while, for which nobody has to wait.
-  for (const temporary of removed) await temporary.dispose();
   await removePartial(root, Date.now() - (age ?? partialAge), counts);
   return counts;
+}
+
+/** Files that were locked while a layer was made that is gone. Whoever gets the lock sees that its file has no name any more. */
+async function removeLocks(layers: Layers): Promise<void> {
+  for (const name of await readdir(join(layers.root, 'locks'))) {
+    if (!layerGrammar.test(name) || (await exists(layers.path(name)))) continue;
+    const file = join(layers.root, 'locks', name);
+    const held = lockIfThere(file, 'file');
+    if (!held) continue;
+    try {
+      await rm(file, { force: true });
+    } finally {
+      held.close();
+    }
+  }
 }
 
 async function roots(root: string, keep: readonly Digest[]): Promise<{ reached: Reach; noted: Set<string> }> {

@@ -5,7 +5,8 @@
 
 import { appendFile, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { lock, storeError } from './lock.js';
+import type { Descriptor } from '../../launcher/native.js';
+import { inStore, type LockWait, lock, storeError } from './lock.js';
 import { Temporary } from './temporary.js';
 
 /** Until it is released, gc leaves blobs and layers that were put into this store, or found in it. */
@@ -24,7 +25,11 @@ export class Session {
 
   /** A private directory that lasts as long as this store is open. */
   async directory(): Promise<string> {
-    this.#temporary ??= Temporary.make(this.root);
+    // One that could not be made is tried again: the disk may have had no room.
+    this.#temporary ??= Temporary.make(this.root).catch((error: unknown) => {
+      this.#temporary = undefined;
+      throw error;
+    });
     return (await this.#temporary).path;
   }
 
@@ -34,7 +39,9 @@ export class Session {
     const release = async () => {
       if (!held) return;
       held = false;
-      if (--this.#holds === 0 && this.#temporary) await rm(join(await this.directory(), noteFile), { force: true });
+      if (--this.#holds > 0 || !this.#temporary) return;
+      const file = join(await this.directory(), noteFile);
+      await inStore(`${file} could not be removed`, file, () => rm(file, { force: true }));
     };
     return { release, [Symbol.asyncDispose]: release };
   }
@@ -47,14 +54,18 @@ export class Session {
     if (this.#holds === 0) return run();
     const file = join(await this.directory(), noteFile);
     return this.excludingCollection(async () => {
-      await appendFile(file, `${name}\n`, { mode: 0o600 });
+      await inStore(`what is held could not be noted in ${file}`, file, () => {
+        return appendFile(file, `${name}\n`, { mode: 0o600 });
+      });
       return run();
     });
   }
 
   /** Does something that lasts for a moment, while no gc decides what goes. */
   async excludingCollection<T>(run: () => Promise<T>): Promise<T> {
-    const held = await lock(collectionLock(this.root), 'create', 'shared');
+    // A collector that waits holds the gate, so that those who come later do not keep it waiting without end.
+    const gate = await lock(collectionGate(this.root), 'create', 'shared');
+    const held = await lock(collectionLock(this.root), 'create', 'shared').finally(() => gate.close());
     try {
       return await run();
     } finally {
@@ -69,8 +80,19 @@ export class Session {
 }
 
 /** Held shared for moments by whoever names things, exclusively by gc while it decides what goes. */
-export function collectionLock(root: string): string {
+function collectionLock(root: string): string {
   return join(root, 'locks', 'collection');
+}
+
+/** Held exclusively by a gc that waits for {@link collectionLock}. */
+function collectionGate(root: string): string {
+  return join(root, 'locks', 'gate');
+}
+
+/** The right to decide what goes: nobody names anything until it is closed. */
+export async function lockCollection(root: string, wait: LockWait = {}): Promise<Descriptor> {
+  const gate = await lock(collectionGate(root), 'create', 'exclusive', wait);
+  return lock(collectionLock(root), 'create', 'exclusive', wait).finally(() => gate.close());
 }
 
 /** Everything that is held by processes that live. Directories of dead ones are cleared away before. */

@@ -10,4 +10,4 @@ export type { ReferenceEntry, StoredDescriptor } from './references.js';
 export { type CollectOptions, ImageStore, type ImageStoreOptions } from './store.js';
 export type { Temporary } from './temporary.js';
 export type { DiskUsage, StoredImage } from './usage.js';
-export type { StoreProblem } from './verify.js';
+export type { StoreProblem, VerifyOptions } from './verify.js';

@@ -8,7 +8,7 @@ import { ImageError, OptionError } from '../../errors.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 import { chainId, type Digest, hexOf, parseDigest } from '../digest.js';
 import { exists } from './directory.js';
-import { isMissing, type LockWait, lock, storeError } from './lock.js';
+import { inStore, isMissing, type LockWait, lock, storeError } from './lock.js';
 import { lockIfThere, Temporary } from './temporary.js';
 
 /** Which unpacked layer. */
@@ -93,10 +93,11 @@ export class Layers {
       spec.whole || spec.diffIds.length < 2
         ? undefined
         : await this.lease(spec.diffIds.slice(0, -1), spec.variant === undefined ? {} : { variant: spec.variant });
-    await this.removeBroken(name);
+    await inStore(`the layer ${name} could not be looked at`, this.path(name), () => this.removeBroken(name));
     await using temporary = await Temporary.make(this.root);
     const directory = join(temporary.path, 'root');
-    await mkdir(directory, { mode: 0o755 });
+    const making = `the layer ${name} could not be made`;
+    await inStore(making, directory, () => mkdir(directory, { mode: 0o755 }));
     const { bytes, entries } = await fill(directory, below?.paths ?? []);
     const record: LayerRecord = {
       chainId: `sha256:${name.slice(0, 64)}`,
@@ -105,9 +106,9 @@ export class Layers {
       created: new Date().toISOString(),
       boot: bootId(),
     };
-    await writeFile(join(temporary.path, 'layer.json'), JSON.stringify(record), { mode: 0o600 });
-    await rename(temporary.path, this.path(name)).catch((cause: unknown) => {
-      throw storeError(`the layer ${name} could not be moved to its place`, this.path(name), cause);
+    await inStore(making, this.path(name), async () => {
+      await writeFile(join(temporary.path, 'layer.json'), JSON.stringify(record), { mode: 0o600 });
+      await rename(temporary.path, this.path(name));
     });
     temporary.leave();
     this.#unsynced.add(name);

@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AbortedError, errnoName, ImageError } from '../../errors.js';
+import { AbortedError, errnoName, ImageError, TscontainError } from '../../errors.js';
 import { addon, type Descriptor } from '../../launcher/native.js';
 
 export type LockKind = 'directory' | 'file' | 'create';
@@ -58,6 +58,16 @@ export function storeError(doing: string, path: string, cause: unknown, hint?: s
     cause,
     hint: hint ?? hints[typeof error === 'number' ? errnoName(error) : (error ?? '')],
   });
+}
+
+/** Runs what works in the store's own directory; what the kernel refuses there is an `ERR_STORE`, with the path. */
+export async function inStore<Result>(doing: string, path: string, run: () => Promise<Result>): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    const isSystem = error instanceof Error && !(error instanceof TscontainError) && 'errno' in error;
+    throw isSystem ? storeError(doing, path, error) : error;
+  }
 }
 
 const hints: Readonly<Record<string, string>> = {

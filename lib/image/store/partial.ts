@@ -6,7 +6,7 @@ import { ImageError } from '../../errors.js';
 import type { Descriptor } from '../../launcher/native.js';
 import { type Digest, DigestCheck, hexOf, parseDigest } from '../digest.js';
 import { nameBlob, readPieces, sealFile, writeAll } from './blobs.js';
-import { type LockWait, lock } from './lock.js';
+import { inStore, type LockWait, lock } from './lock.js';
 
 /** One that this process writes, and nobody else. */
 export class PartialBlob implements AsyncDisposable {
@@ -78,15 +78,18 @@ export class PartialBlob implements AsyncDisposable {
       await rm(this.path, { force: true });
       throw error;
     }
-    await sealFile(this.#file);
+    await inStore(`${this.path} could not be finished`, this.path, () => sealFile(this.#file));
     await nameBlob(this.root, this.path, this.digest);
   }
 
   /** Ends the writing; what is there stays for the next one. */
   async close(): Promise<void> {
     if (!this.#held.open) return;
-    await this.#file.close();
-    this.#held.close();
+    try {
+      await this.#file.close();
+    } finally {
+      this.#held.close();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -37,7 +37,7 @@ export function emptyReach(): Reach {
   return { blobs: new Set(), chains: new Set(), images: [], sizes: new Map(), broken: [] };
 }
 
-/** Adds what a manifest or an index reaches. */
+/** Adds what a manifest or an index reaches. @throws ImageError `ERR_STORE` where the disk fails */
 export async function reach(root: string, digest: Digest, found: Reach, depth = 0): Promise<void> {
   if (found.blobs.has(digest) || depth > 4) return;
   const document = await readDocument(root, digest, found, depth > 0);
@@ -80,6 +80,8 @@ async function readDocument(
     if (!isObject(document)) throw new Error('it is no JSON object');
     return document;
   } catch (error) {
+    // What the disk does not give now may be all right: whoever takes it for damaged would remove what it names.
+    if (error instanceof ImageError && error.errno !== undefined && error.code !== 'ERR_NOT_FOUND') throw error;
     const missing = error instanceof ImageError && error.code === 'ERR_NOT_FOUND';
     if (!missing || !optional) found.broken.push({ digest, problem: (error as Error).message });
     return undefined;

@@ -7,7 +7,7 @@ import { ImageError } from '../../errors.js';
 import { type Digest, digestOf, hexOf, parseDigest } from '../digest.js';
 import { closing, sealFile, writeAll } from './blobs.js';
 import { syncDirectory } from './directory.js';
-import { storeError } from './lock.js';
+import { inStore, storeError } from './lock.js';
 
 /** What a reference stands for: the manifest, or index, of an image (OCI image-spec, descriptor.md). */
 export interface StoredDescriptor {
@@ -59,7 +59,7 @@ export async function writeReference(
       hint: 'choose another name, or ask for the name to be moved',
     });
   } finally {
-    await rm(fresh, { force: true });
+    await rm(fresh, { force: true }).catch(() => {}); // it goes with the directory
   }
 }
 
@@ -78,14 +78,15 @@ export async function removeReference(root: string, reference: string): Promise<
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw storeError(`the reference ${reference} could not be removed`, path, cause);
   }
-  await syncDirectory(join(root, 'references'));
+  await inStore(`the removal of ${reference} may not be on disk`, path, () => syncDirectory(join(root, 'references')));
   return true;
 }
 
 /** All of them, sorted. @throws ImageError `ERR_STORE` for one that is damaged: what it kept is not known */
 export async function listReferences(root: string): Promise<ReferenceEntry[]> {
   const entries: ReferenceEntry[] = [];
-  for (const name of await readdir(join(root, 'references'))) {
+  const directory = join(root, 'references');
+  for (const name of await inStore(`${directory} could not be read`, directory, () => readdir(directory))) {
     const entry = await readEntry(join(root, 'references', name));
     if (entry) entries.push(entry);
   }

@@ -35,7 +35,7 @@ import { type Collected, collect } from './collect.js';
 import { exists, prepareDirectories, verifyPrivate } from './directory.js';
 import { type Hold, Session } from './hold.js';
 import { type FillLayer, type LayerSpec, Layers, type Lease, layerName } from './layers.js';
-import { type LockWait, throwIfAborted } from './lock.js';
+import { inStore, type LockWait, throwIfAborted } from './lock.js';
 import { PartialBlob } from './partial.js';
 import { chains } from './reachable.js';
 import {
@@ -48,7 +48,7 @@ import {
 } from './references.js';
 import { sweepTemporary, Temporary } from './temporary.js';
 import { type DiskUsage, diskUsage, listImages, type StoredImage } from './usage.js';
-import { type StoreProblem, verifyStore } from './verify.js';
+import { type StoreProblem, type VerifyOptions, verifyStore } from './verify.js';
 
 /** Options of {@link ImageStore.open}. */
 export interface ImageStoreOptions {
@@ -151,10 +151,10 @@ export class ImageStore implements AsyncDisposable {
     return this.#session.hold();
   }
 
-  /** Whether the blob is there; then it stays while a {@link hold} is held. */
-  hasBlob(digest: Digest): Promise<boolean> {
+  /** Whether the blob is there, with that size if one is given; then it stays while a {@link hold} is held. */
+  hasBlob(digest: Digest, size?: number): Promise<boolean> {
     this.#expectOpen();
-    return this.#session.noting(digest, () => blobs.hasBlob(this.path, digest));
+    return this.#session.noting(digest, () => blobs.hasBlob(this.path, digest, size));
   }
 
   /** Opens a blob for reading; the caller closes it. @throws ImageError `ERR_NOT_FOUND` */
@@ -187,7 +187,7 @@ export class ImageStore implements AsyncDisposable {
       await this.#name(fresh, found.digest);
       return found;
     } finally {
-      await rm(fresh, { force: true });
+      await rm(fresh, { force: true }).catch(() => {}); // it goes with the directory
     }
   }
 
@@ -197,12 +197,18 @@ export class ImageStore implements AsyncDisposable {
    */
   async partialBlob(digest: Digest, size?: number, wait: LockWait = {}): Promise<PartialBlob | undefined> {
     this.#expectOpen();
-    if (await this.hasBlob(digest)) return undefined;
-    const partial = await PartialBlob.open(this.path, digest, size, wait);
-    if (!(await this.hasBlob(digest))) return partial;
-    await rm(partial.path, { force: true });
-    await partial.close();
-    return undefined;
+    if (await this.hasBlob(digest, size)) return undefined;
+    const partial = await inStore(`the blob ${digest} could not be begun`, this.path, () => {
+      return PartialBlob.open(this.path, digest, size, wait);
+    });
+    let wanted = false;
+    try {
+      wanted = !(await this.hasBlob(digest, size));
+      if (!wanted) await rm(partial.path, { force: true });
+    } finally {
+      if (!wanted) await partial.close();
+    }
+    return wanted ? partial : undefined;
   }
 
   /** Makes a file in a {@link temporary} directory of this store a blob, once it is verified. @throws ImageError `ERR_DIGEST` */
@@ -211,13 +217,15 @@ export class ImageStore implements AsyncDisposable {
     if (!resolve(path).startsWith(join(this.path, 'tmp') + sep)) {
       throw new ImageError('ERR_STORE', `${path} is not in a temporary directory of the store`, { path });
     }
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      await blobs.verifyFile(file, expected);
-      await blobs.sealFile(file);
-    } finally {
-      await file.close();
-    }
+    await inStore(`${path} could not be made a blob`, path, async () => {
+      const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      try {
+        await blobs.verifyFile(file, expected);
+        await blobs.sealFile(file);
+      } finally {
+        await file.close();
+      }
+    });
     await this.#name(path, expected.digest);
   }
 
@@ -299,7 +307,7 @@ export class ImageStore implements AsyncDisposable {
 
   /** Images that have a name. */
   list(): Promise<StoredImage[]> {
-    return listImages(this.path);
+    return inStore(`${this.path} could not be listed`, this.path, () => listImages(this.path));
   }
 
   /** Gives an image that is named by a reference, an id (of a config) or a digest (of a manifest) one more name. */
@@ -339,18 +347,28 @@ export class ImageStore implements AsyncDisposable {
    */
   async gc(options: CollectOptions = {}): Promise<Collected> {
     this.#expectOpen();
-    await sweepRoots(this.roots);
-    return await collect(this.#layers, options.keep ?? [], readAge(options.olderThan), { signal: options.signal });
+    const age = readAge(options.olderThan);
+    return await inStore(`${this.path} could not be collected`, this.path, async () => {
+      await sweepRoots(this.roots);
+      return await collect(this.#layers, options.keep ?? [], age, { signal: options.signal });
+    });
   }
 
   /** Bytes of blobs and layers. */
   diskUsage(): Promise<DiskUsage> {
-    return diskUsage(this.path);
+    return inStore(`${this.path} could not be measured`, this.path, () => diskUsage(this.path));
   }
 
-  /** What is wrong with the store; nothing is changed. With `content` every blob is read. */
-  verify({ content = false }: { readonly content?: boolean } = {}): Promise<StoreProblem[]> {
-    return verifyStore(this.path, content);
+  /**
+   * What is wrong with the store, and which images need it. With `content` every blob is read; with `repair` too, those that are
+   * damaged are removed, and the next pull or load of an image brings them again.
+   * @throws OptionError for `repair` without `content`
+   */
+  async verify(options: VerifyOptions = {}): Promise<StoreProblem[]> {
+    if (options.repair && !options.content) {
+      throw new OptionError('repair', 'to go with content: true, as nothing is found to be damaged without', true);
+    }
+    return inStore(`${this.path} could not be verified`, this.path, () => verifyStore(this.path, options));
   }
 
   async #find(

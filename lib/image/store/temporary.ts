@@ -100,10 +100,10 @@ async function removeAsOwner(path: string): Promise<void> {
   );
 }
 
-/** The exclusive lock of a directory; undefined where another holds it, or it is gone. */
-export function lockIfThere(path: string): Descriptor | undefined {
+/** The exclusive lock of what is there; undefined where another holds it, or it is gone. */
+export function lockIfThere(path: string, kind: 'directory' | 'file' = 'directory'): Descriptor | undefined {
   try {
-    return tryLock(path, 'directory', 'exclusive');
+    return tryLock(path, kind, 'exclusive');
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;

@@ -1,7 +1,18 @@
 /** The image store: blobs, layers, references and what is cleared away. */
 
 import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -93,6 +104,18 @@ describe('blobs', () => {
     expect({ digest, size }).toEqual({ digest: `sha256:${hash.digest('hex')}`, size: 2 ** 30 });
     expect(highest).toBeGreaterThan(0);
     expect(highest - before).toBeLessThan(64 << 20);
+  });
+
+  it('that are damaged so that it shows are not there, and are replaced', async () => {
+    const bytes = Buffer.from('{"some":"document"}');
+    const { digest, size } = await store.putBlob(bytes);
+    for (const other of ['', '{"some":"documenT"}']) {
+      chmodSync(store.blobPath(digest), 0o600);
+      writeFileSync(store.blobPath(digest), other);
+      expect(await store.hasBlob(digest, size)).toBe(other.length === size);
+      await store.putBlob(bytes, { digest, size });
+      expect(await store.readBlob(digest, 100)).toEqual(bytes);
+    }
   });
 });
 
@@ -234,6 +257,56 @@ describe('gc', () => {
     expect([entries('blobs/sha256'), entries('layers'), entries('references')]).toEqual([[], [], []]);
   });
 
+  it('removes the lock files of layers that are gone, and not one that is held', async () => {
+    const { diffIds } = await image('one', 'base');
+    await store.untag('one');
+    let filling = () => {};
+    const inside = new Promise<void>((resolve) => {
+      filling = resolve;
+    });
+    let finish = () => {};
+    const making = store.ensureLayer({ diffIds: [layer('slow')] }, async (path) => {
+      filling();
+      await new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      return fill(path);
+    });
+    await inside;
+    await store.gc();
+    const locks = () => entries('locks').filter((name) => name.length === 64);
+    expect(locks()).toEqual([layer('slow').slice(7)]);
+    finish();
+    await making;
+    await store.ensureLayer({ diffIds }, fill);
+    expect(locks()).toHaveLength(2);
+  });
+
+  it('has its turn although others take and give back the lock all the time', async () => {
+    let ended = false;
+    const busy = Array.from({ length: 8 }, async () => {
+      await using other = await ImageStore.open({ path: store.path });
+      await using _hold = other.hold();
+      while (!ended) await other.hasBlob(layer('x'));
+    });
+    await expect(store.gc()).resolves.toMatchObject({ blobs: 0 });
+    ended = true;
+    await Promise.all(busy);
+  });
+
+  it('keeps what an image needs whose manifest cannot be read at the moment', async () => {
+    const { digest, diffIds } = await image('one', 'base');
+    const path = store.blobPath(digest);
+    renameSync(path, `${path}.aside`);
+    mkdirSync(path); // EISDIR, as a disk may say EIO
+    await expect(store.gc()).rejects.toMatchObject({ code: 'ERR_STORE' });
+    rmdirSync(path);
+    renameSync(`${path}.aside`, path);
+    await store.gc();
+    (await store.leaseLayers(diffIds)).release();
+    expect(await store.verify({ content: true })).toEqual([]);
+  });
+
   it('leaves what another process, or another store, holds or uses', async () => {
     await using other = await ImageStore.open({ path: store.path });
     const { diffIds, id } = await image('one', 'base');
@@ -277,5 +350,30 @@ describe('verify', () => {
     ];
     expect(kinds.sort()).toEqual(expected);
     expect(await store.verify()).toHaveLength(5);
+  });
+
+  it('says which images a damaged blob is of, and removes it where that is asked for', async () => {
+    const good = await store.putBlob(Buffer.from('a layer'));
+    const config = await store.putBlob(Buffer.from('{"rootfs":{"type":"layers","diff_ids":[]}}'));
+    const document = JSON.stringify({ schemaVersion: 2, config, layers: [good] });
+    const manifest = await store.putBlob(Buffer.from(document));
+    for (const name of ['b', 'a']) {
+      await store.setReference(name, { mediaType: 'application/json', ...manifest }, { move: false });
+    }
+    chmodSync(store.blobPath(good.digest), 0o600);
+    writeFileSync(store.blobPath(good.digest), 'a loser');
+    const damaged = [
+      {
+        kind: 'blob-damaged',
+        path: store.blobPath(good.digest),
+        references: ['docker.io/library/a:latest', 'docker.io/library/b:latest'],
+      },
+    ];
+    expect(await store.verify({ content: true })).toMatchObject(damaged);
+    await expect(store.verify({ repair: true })).rejects.toMatchObject({ option: 'repair' });
+    expect(await store.verify({ content: true, repair: true })).toMatchObject(damaged);
+    expect(await store.hasBlob(good.digest)).toBe(false);
+    await store.putBlob(Buffer.from('a layer'), good);
+    expect(await store.verify({ content: true })).toEqual([]);
   });
 });
