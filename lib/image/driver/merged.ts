@@ -5,7 +5,8 @@
 
 import { rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { copyTree } from '../layer/copy.js';
+import { UnsupportedError } from '../../errors.js';
+import { copyTree, mostSources } from '../layer/copy.js';
 import type { LayerFacts, LayerSpec, Lease } from '../store/index.js';
 import { layerName } from '../store/layers.js';
 import { type Unpackable, type UnpackSettings, unpackImage } from '../unpack.js';
@@ -28,11 +29,18 @@ function mergedLayer({ diffIds }: Unpackable['config'], driver: CopyingDriver): 
 /**
  * Makes the merged tree where there is none, and keeps it until the lease is released. Of all that want it at the same time, in
  * any process, one makes it; it is there only when it is whole. The layers are unpacked for it, and not needed after.
- * @throws what {@link unpackImage} throws; TscontainError with the path for what cannot be copied
+ * @throws UnsupportedError for more layers than can be merged; what {@link unpackImage} throws; TscontainError with the path for
+ * what cannot be copied
  */
 export async function leaseMerged(image: Unpackable, driver: CopyingDriver, settings: UnpackSettings): Promise<Lease> {
   const { store, config } = image;
   const layer = mergedLayer(config, driver);
+  const { length } = config.diffIds;
+  if (length > mostSources) {
+    throw new UnsupportedError(`option storage.driver: ${driver} merges at most ${mostSources} layers, not ${length}`, {
+      hint: 'use overlay',
+    });
+  }
   if (!layer.whole) return await unpackImage(image, settings);
   await using _hold = store.hold();
   if (!(await store.hasLayer(layer))) {

@@ -31,6 +31,9 @@ export interface CopyTreeOptions {
   readonly shift?: number;
 }
 
+/** Layers that can be merged at once (MOST_LAYERS in native/launcher/steps_copy.c). */
+export const mostSources = 256;
+
 /** What was copied. */
 export interface CopyCounts {
   readonly entries: number;
@@ -55,8 +58,8 @@ export function copyTreeStep(
   target: Slot,
   { keepMarks = false, devices = 'skip', shift = 0 }: CopyTreeOptions = {},
 ): Step {
-  if (sources.length < 1 || sources.length > 256 || (keepMarks && sources.length > 1)) {
-    throw new OptionError('sources', keepMarks ? 'one, to keep its marks' : '1 to 256', sources.length);
+  if (sources.length < 1 || sources.length > mostSources || (keepMarks && sources.length > 1)) {
+    throw new OptionError('sources', keepMarks ? 'one, to keep its marks' : `1 to ${mostSources}`, sources.length);
   }
   return { kind: 'copyTree', sources, target, keepMarks, devices: devices === 'include', shift };
 }

@@ -500,6 +500,16 @@ describe('storage.driver', () => {
     expect((await box.exec(sh('cat /data/changed'))).stdout).toBe('new');
   });
 
+  it('of another kind merges so many layers and no more, which is told of before any is unpacked', async (context) => {
+    needsDrivers(context);
+    await using store = await openStore('stack');
+    const stack = [base, ...Array.from({ length: 256 }, (_, i) => tar(file(`f${i}`, `${i}`)))];
+    const image = await makeImage(store, stack);
+    await expect(Container.create(options(image, 'btrfs'))).rejects.toBeInstanceOf(UnsupportedError);
+    await refusal(options(image, 'vfs'), /merges at most 256 layers, not 257/);
+    expect(readdirSync(join(store.path, 'layers'))).toEqual([]);
+  });
+
   it('takes root, but for overlay', async (context) => {
     context.skip(process.geteuid?.() === 0, 'root has all drivers');
     await using store = await ImageStore.open({ path: temporary.at('own') });
