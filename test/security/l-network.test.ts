@@ -1,7 +1,7 @@
 /** Group L: networks and the packet filter. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Namespace, Netfilter, nft } from '../../lib/index.js';
+import { Links, type Namespace, Netfilter, nft } from '../../lib/index.js';
 import { makeNetwork, nftText, runIn } from '../support/nft.js';
 import { needsPrograms } from '../support/requirements.js';
 
@@ -20,6 +20,23 @@ afterAll(() => {
 const injection = '"; }; add rule inet jobs c accept; #';
 
 describe('group L', () => {
+  it('L1: a name of a link is one, a link that is there is never altered by making one, and an index means one link', async () => {
+    await using links = await Links.open({ namespace: network });
+    const make = (name: string, mtu: number) => links.add({ kind: 'bridge', name, mtu });
+    const made = await make('first', 1400);
+    for (const name of ['eth%d', 'a/b', 'a b', 'a:1', '.', '..', 'all', 'default', '', 'x'.repeat(16), 'a\0b', 'a\n']) {
+      await expect(make(name, 1400), JSON.stringify(name)).rejects.toThrow('option name');
+    }
+    await expect(make('first', 1300)).rejects.toThrow('EEXIST');
+    expect(await links.get('first')).toEqual({ ...made, state: expect.anything() });
+    // Whoever has the name later is not who is meant.
+    await links.set('first', { name: 'renamed' });
+    const second = await make('first', 1500);
+    await links.set(made.index, { mtu: 1200 });
+    expect([(await links.get('renamed'))?.mtu, (await links.get(second.index))?.mtu]).toEqual([1200, 1500]);
+    for (const { index } of [made, second]) await links.remove(index);
+  });
+
   it('L8: names and comments never become rules', async (context) => {
     await filter.transaction((t) => {
       const table = t.table('inet', 'jobs', { comment: injection });

@@ -123,11 +123,14 @@ export function readChanges(options: unknown): ChangeSettings {
   };
 }
 
+/** Names that mean something else: a directory, and, among settings of the kernel, every link and those to come. */
+const otherNames = ['.', '..', 'all', 'default'];
+
 /** A name that the kernel takes as it is: with a `%` in it, it would choose another. */
 export function readLinkName(value: unknown, option: string): string {
   const expected = `a name of a link, of at most ${longestName} bytes without /, :, % and space`;
   const name = readText(value, option, expected);
-  if (name === '' || name === '.' || name === '..' || byteLength(name) > longestName || /[/:%\s]/.test(name)) {
+  if (name === '' || otherNames.includes(name) || byteLength(name) > longestName || /[/:%\s]/.test(name)) {
     throw new OptionError(option, expected, value);
   }
   return name;

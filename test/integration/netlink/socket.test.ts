@@ -111,9 +111,9 @@ describe('a socket', () => {
     expect(await failure(socket.request(remove('nothing')))).toMatchObject({ errno: 'ENODEV' });
   });
 
-  it('answers a thousand requests at once, each its own', async () => {
+  it('answers hundreds of requests at once, each its own', async () => {
     await using socket = await open();
-    const names = Array.from({ length: 1000 }, (_, index) => `n${index}`);
+    const names = Array.from({ length: 250 }, (_, index) => `n${index}`);
     await Promise.all(names.map((name) => socket.request(bridge(name))));
     const again = await Promise.all(names.map((name) => failure(socket.request(bridge(name)))));
     expect(again.every((error) => error instanceof NetlinkError && error.errno === 'EEXIST')).toBe(true);
@@ -123,10 +123,10 @@ describe('a socket', () => {
     const one = await socket.request({
       type: GETLINK,
       header: link(),
-      attributes: new AttributeWriter().string(3, 'n500').bytes(),
+      attributes: new AttributeWriter().string(3, 'n200').bytes(),
       doing: 'asking',
     });
-    expect(one.map(nameOf)).toEqual(['n500']);
+    expect(one.map(nameOf)).toEqual(['n200']);
     for (const found of await Promise.all(lists)) {
       expect(new Set(found.map(nameOf))).toEqual(new Set(['lo', ...names]));
     }
@@ -153,6 +153,41 @@ describe('a socket', () => {
     // Only errors are told, and not all of them have room: that something was refused is certain.
     expect(await failure(socket.batch(many))).toMatchObject({ code: 'ERR_NETLINK', errno: 'ENODEV', index: 0 });
     expect((await socket.dump(list)).map(nameOf)).toContain('lo');
+  });
+
+  it('says that an answer was lost, and what was asked may have been done', async () => {
+    await using socket = await open();
+    socket.setReceiveBuffer(2048);
+    const many = Array.from({ length: 60 }, (_, index) => ({ ...bridge(`l${index}`), flags: 0x600 | messageFlag.ACK }));
+    const error = await failure(socket.batch(many));
+    expect(error).toMatchObject({ code: 'ERR_NETLINK_OVERRUN', errno: 'ENOBUFS' });
+    const names = (await socket.dump(list)).map(nameOf);
+    expect(names).toEqual(expect.arrayContaining(['l0', 'l59']));
+  });
+
+  it('reads a list whole while it changes, or says that it could not', async () => {
+    await using socket = await open();
+    await using other = await open();
+    await socket.batch(Array.from({ length: 150 }, (_, index) => bridge(`s${index}`)));
+    let done = false;
+    const changes = (async () => {
+      for (let round = 0; !done; round++) {
+        await other.request(bridge(`x${round % 2}`));
+        await other.request(remove(`x${round % 2}`));
+      }
+    })();
+    let interrupted = 0;
+    for (let round = 0; round < 20; round++) {
+      const found = await socket.dump(list).catch((error: unknown) => error);
+      if (found instanceof NetlinkError && found.code === 'ERR_NETLINK_INTERRUPTED') interrupted++;
+      else {
+        const names = new Set((found as { readonly body: Buffer }[]).map(nameOf));
+        for (let index = 0; index < 150; index++) expect(names.has(`s${index}`), `s${index}`).toBe(true);
+      }
+    }
+    done = true;
+    await changes;
+    expect(interrupted).toBeLessThan(20);
   });
 
   it('hears of events, and of those that were lost', async () => {
