@@ -5,7 +5,7 @@
 
 import { endianness } from 'node:os';
 import { OptionError } from '../errors.js';
-import { formatAddress, formatMac, parseAddress, parseMac } from './addresses.js';
+import { formatIp, formatMac, parseIp } from '../network/address.js';
 import * as names from './names.js';
 
 /** A single value as users write it. */
@@ -85,11 +85,11 @@ function address(name: string, number: number, family: 4 | 6): DataType {
     prefixes: true,
     ranges: true,
     parse(value, option) {
-      const parsed = typeof value === 'string' ? parseAddress(value) : undefined;
+      const parsed = typeof value === 'string' ? parseIp(value)?.bytes : undefined;
       if (parsed?.length !== bytes) throw new OptionError(option, expected, value);
-      return parsed;
+      return Uint8Array.from(parsed);
     },
-    format: formatAddress,
+    format: formatIp,
   };
 }
 
@@ -120,13 +120,14 @@ const ethernetAddress: DataType = {
   number: 9,
   bytes: 6,
   order: 'big',
-  expected: 'a MAC address, such as 02:00:00:00:00:01',
+  expected: 'an Ethernet address, such as 02:00:00:00:00:01',
   prefixes: false,
   ranges: true,
   parse(value, option) {
-    const parsed = typeof value === 'string' ? parseMac(value) : undefined;
-    if (!parsed) throw new OptionError(option, this.expected, value);
-    return parsed;
+    // Of a group too: a filter asks for frames to everyone.
+    const isOne = typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(value);
+    if (!isOne) throw new OptionError(option, this.expected, value);
+    return Uint8Array.from(Buffer.from(value.replaceAll(':', ''), 'hex'));
   },
   format: formatMac,
 };

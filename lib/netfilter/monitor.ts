@@ -5,7 +5,7 @@ import { Attributes } from '../netlink/attributes.js';
 import { NetlinkError } from '../netlink/error.js';
 import type { NetlinkMessage } from '../netlink/message.js';
 import type { NetlinkSocket } from '../netlink/socket.js';
-import { formatAddress } from './addresses.js';
+import { formatIp } from '../network/address.js';
 import type { readData } from './attributes.js';
 import { verdictOf } from './interpret.js';
 import { headerBytes, messageName } from './messages.js';
@@ -288,8 +288,8 @@ function readPacket(attributes: Attributes): TracedPacket | undefined {
   const transport = attributes.binary(trace.TRANSPORT_HEADER);
   const hasPorts = protocol === inetProtocols.tcp || protocol === inetProtocols.udp;
   return {
-    source: formatAddress(source ?? network),
-    destination: formatAddress(destination ?? network),
+    source: formatIp(source ?? network),
+    destination: formatIp(destination ?? network),
     protocol: nameOf(inetProtocols, protocol) ?? protocol,
     ...(hasPorts &&
       transport &&

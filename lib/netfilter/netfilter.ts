@@ -6,7 +6,7 @@ import { Attributes } from '../netlink/attributes.js';
 import { NetlinkError } from '../netlink/error.js';
 import type { NetlinkMessage } from '../netlink/message.js';
 import { NetlinkSocket } from '../netlink/socket.js';
-import { Namespace } from '../primitives/namespace/namespace.js';
+import { type NetworkTarget, openNetwork } from '../network/target.js';
 import {
   batchBegin,
   batchEnd,
@@ -52,8 +52,8 @@ const generationAttribute = 1;
 
 /** Where a {@link Netfilter} works. */
 export interface NetfilterOptions {
-  /** A network namespace. Default: that of this process. */
-  readonly namespace?: Namespace;
+  /** The network namespace. Default: that of this process. */
+  readonly namespace?: NetworkTarget;
 }
 
 /** How a transaction is committed. */
@@ -105,10 +105,13 @@ export class Netfilter implements AsyncDisposable {
    */
   static async open(options: NetfilterOptions = {}): Promise<Netfilter> {
     const { namespace } = readObject(options, '', openKeys);
-    if (namespace !== undefined && !(namespace instanceof Namespace)) {
-      throw new OptionError('namespace', 'a Namespace with a network namespace', namespace);
+    if (namespace === undefined) return new Netfilter(await NetlinkSocket.open('netfilter'));
+    const network = openNetwork(namespace, 'namespace');
+    try {
+      return new Netfilter(await NetlinkSocket.open('netfilter', network));
+    } finally {
+      network.close();
     }
-    return new Netfilter(await NetlinkSocket.open('netfilter', namespace?.descriptor('net')));
   }
 
   /**

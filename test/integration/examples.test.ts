@@ -18,6 +18,7 @@ const telling: Readonly<Record<string, RegExp>> = {
   images: /^in a container +hello from the second layer; motd; 0; root /m,
   landlock: /^write nowhere +.*Permission denied$/m,
   links: /^from there +hello 10\.9\.0\.2$/m,
+  netfilter: /^a friend +port 80: an answer/m,
   namespace: /^host name +inside /m,
   overlay: /^idmapped +motd belongs to 1000 /m,
   seccomp: /^uname +Node /m,
