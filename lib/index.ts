@@ -13,6 +13,7 @@ export {
 export type { ExportOptions } from './container/export.js';
 export type { ForkOptions } from './container/fork.js';
 export type { ContainerFileSystem, DirectoryEntry, FilePath, FileStat, ReadFileOptions } from './container/fs.js';
+export type { ContainerIdsInspection } from './container/ids.js';
 export type * from './container/options.js';
 export type { ContainerProcess, OutputChunk } from './container/process.js';
 export type { ExitReason, Result, Usage } from './container/result.js';

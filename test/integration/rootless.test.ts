@@ -241,6 +241,27 @@ describe('ids of an ordinary user', () => {
   });
 });
 
+describe('forks of an ordinary user', () => {
+  it.for(grants)('have the files and their owners, with %s', ([, options], context) => {
+    OrdinaryUser.needed(context);
+    const subordinate = options === granted;
+    if (subordinate) needsPrograms(context, 'newuidmap', 'newgidmap');
+    const said = user?.run(
+      context,
+      `${preamble}
+      const box = await Container.create({ ...over, storage: disk });
+      await box.exec(sh('mkdir /d; echo a > /d/a; ${subordinate ? 'chown 33:44 /d/a; ' : ''}chmod 640 /d/a'), { check: true });
+      const fork = await box.fork({ pause: false });
+      await box.kill();
+      const { stdout } = await fork.exec(sh('cat /d/a; stat -c %u:%g:%a /d/a'), { check: true });
+      await fork.kill();
+      print(stdout);`,
+      options,
+    );
+    expect(said).toBe(subordinate ? 'a\n33:44:640\n' : 'a\n0:0:640\n');
+  });
+});
+
 describe('images of an ordinary user', () => {
   const owned = () =>
     tar(
