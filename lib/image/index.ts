@@ -3,6 +3,7 @@
 export type { Digest } from './digest.js';
 export type { Descriptor as ContentDescriptor, HistoryEntry, ImageConfig, Manifest } from './document/index.js';
 export type { Compression } from './document/media-types.js';
+export type { Driver } from './driver/choose.js';
 export {
   Image,
   type ImageHistory,
