@@ -5,68 +5,28 @@
  * answer after that has lost it: nothing waits for ever. Only dumps go on, piece by piece, as they are read.
  */
 
-import { TscontainError } from '../errors.js';
+import { TscontainError, UnsupportedError } from '../errors.js';
 import { addon, type Descriptor, type NativeNetlinkSocket } from '../launcher/native.js';
-import { type Acknowledgement, type AttributeNames, readAcknowledgement, refusal } from './acknowledgement.js';
 import { NetlinkError } from './error.js';
-import {
-  align,
-  decodeMessages,
-  encodeMessage,
-  headerLength,
-  messageFlag,
-  messageType,
-  type NetlinkMessage,
-} from './message.js';
+import { decodeMessages, encodeMessage, messageFlag, type NetlinkMessage } from './message.js';
 import { type NetlinkProtocol, openSockets, protocolNumber } from './open.js';
+import { expectAnswers, type NetlinkRequest, Pending } from './pending.js';
+import { type NetlinkListener, Subscriptions } from './subscriptions.js';
 
-/** Something to ask of the kernel. */
-export interface NetlinkRequest {
-  readonly type: number;
-  /** Besides NLM_F_REQUEST, and what the way of asking adds. */
-  readonly flags?: number;
-  /** The structure that messages of this type begin with. */
-  readonly header: Uint8Array;
-  readonly attributes?: Uint8Array | undefined;
-  /** What is being done, for errors: `adding the link eth0`. */
-  readonly doing: string;
-  /** Names of the attributes, for errors. */
-  readonly names?: AttributeNames;
-}
+export type { NetlinkRequest } from './pending.js';
 
-/** Hears of events. */
-export interface NetlinkListener {
-  /** A message of a multicast group. */
-  message(message: NetlinkMessage, group: number): void;
-  /** Events have been lost, because too many came at once: what is known may be out of date. */
-  overrun(): void;
-}
-
-/** A request on its way. */
-interface Pending {
-  readonly request: NetlinkRequest;
-  readonly bytes: Buffer;
-  readonly answers: NetlinkMessage[];
-  interrupted: boolean;
-  end: Acknowledgement | undefined;
-  /** For a dump, which goes on after it was sent. */
-  readonly ended: (() => void) | undefined;
-}
-
-const noNames: AttributeNames = {};
 /** How often a list that changes while it is read is read again. */
 const dumpAttempts = 16;
 /** Datagrams that are read before the loop gets its turn. */
 const burst = 32;
 const defaultSendBuffer = 128 * 1024;
-const errnoNoBuffers = 105;
 
 /** One socket of one protocol in one network namespace. It keeps Node alive only while an answer is waited for. */
 export class NetlinkSocket implements AsyncDisposable {
   readonly protocol: NetlinkProtocol;
   readonly #native: NativeNetlinkSocket;
   readonly #pending = new Map<number, Pending>();
-  readonly #listeners = new Map<number, Set<NetlinkListener>>();
+  readonly #subscriptions: Subscriptions;
   #sequence = 0;
   #sendBuffer = defaultSendBuffer;
   #overruns = 0;
@@ -80,6 +40,7 @@ export class NetlinkSocket implements AsyncDisposable {
   private constructor(protocol: NetlinkProtocol, descriptor: Descriptor) {
     this.protocol = protocol;
     this.#native = new (addon().NetlinkSocket)(descriptor, protocolNumber[protocol], () => this.#read(burst));
+    this.#subscriptions = new Subscriptions(this.#native);
   }
 
   /**
@@ -102,7 +63,9 @@ export class NetlinkSocket implements AsyncDisposable {
     } catch (error) {
       for (const socket of sockets) socket.close();
       for (const descriptor of descriptors) if (descriptor.open) descriptor.close();
-      throw error;
+      const { errno, syscall } = error as { readonly errno?: number; readonly syscall?: string };
+      const text = 'a netlink socket could not be prepared: this kernel lacks an option of it';
+      throw new UnsupportedError(text, { errno, syscall, cause: error, hint: 'this takes Linux 4.12' });
     }
     return sockets;
   }
@@ -134,22 +97,18 @@ export class NetlinkSocket implements AsyncDisposable {
   async batch(requests: readonly NetlinkRequest[]): Promise<readonly (readonly NetlinkMessage[])[]> {
     if (requests.length === 0) return [];
     const sent = await this.#inTurn(async () => {
-      const pending = requests.map((request) => this.#enter(request, request.flags ?? 0));
+      const entered = requests.map((request) => this.#enter(request, request.flags ?? 0));
       try {
         const overruns = this.#overruns;
-        await this.#send(pending);
+        await this.#send(entered);
         this.#read(Number.POSITIVE_INFINITY);
-        this.#expectAnswers(pending, this.#overruns !== overruns);
-        return pending;
+        expectAnswers(entered, this.#overruns !== overruns);
+        return entered;
       } finally {
-        for (const one of pending) this.#leave(one);
+        for (const { sequence } of entered) this.#pending.delete(sequence);
       }
     });
-    const errors = sent.flatMap(({ request, bytes, end }, index) =>
-      end === undefined || end.errno === 0
-        ? []
-        : [this.#refusal(request, bytes, end, requests.length > 1 ? index : undefined)],
-    );
+    const errors = sent.flatMap((one, index) => one.error(sent.length > 1 ? index : undefined) ?? []);
     const [first] = errors;
     if (first === undefined) return sent.map(({ answers }) => answers);
     if (errors.length === 1) throw first;
@@ -163,9 +122,10 @@ export class NetlinkSocket implements AsyncDisposable {
   dump(request: NetlinkRequest): Promise<readonly NetlinkMessage[]> {
     const mine = this.#dumping.then(async () => {
       for (let attempt = 0; attempt < dumpAttempts; attempt++) {
-        const { answers, end, interrupted, bytes } = await this.#dumpOnce(request);
-        if (end !== undefined && end.errno !== 0) throw this.#refusal(request, bytes, end);
-        if (!interrupted) return answers;
+        const read = await this.#dumpOnce(request);
+        const error = read.error();
+        if (error !== undefined) throw error;
+        if (!read.interrupted) return read.answers;
       }
       const text = `${request.doing}: the list changed while it was read, ${dumpAttempts} times`;
       throw new NetlinkError('ERR_NETLINK_INTERRUPTED', text, { hint: 'try again when less is going on' });
@@ -180,21 +140,7 @@ export class NetlinkSocket implements AsyncDisposable {
    */
   subscribe(groups: readonly number[], listener: NetlinkListener): () => void {
     this.#expectOpen();
-    const joined: number[] = [];
-    const leave = () => {
-      for (const group of joined.splice(0)) this.#leaveGroup(group, listener);
-    };
-    for (const group of groups) {
-      const listeners = this.#listeners.get(group) ?? new Set();
-      const errno = listeners.size === 0 ? this.#native.membership(group, true) : 0;
-      if (errno !== 0) {
-        leave();
-        throw new NetlinkError('ERR_NETLINK', `joining the multicast group ${group}`, { errno, syscall: 'setsockopt' });
-      }
-      this.#listeners.set(group, listeners.add(listener));
-      joined.push(group);
-    }
-    return leave;
+    return this.#subscriptions.add(groups, listener);
   }
 
   /**
@@ -216,20 +162,13 @@ export class NetlinkSocket implements AsyncDisposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#listeners.clear();
+    this.#subscriptions.clear();
     this.#native.close();
-    for (const pending of this.#pending.values()) pending.ended?.();
+    for (const pending of this.#pending.values()) pending.wake();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-  }
-
-  #leaveGroup(group: number, listener: NetlinkListener): void {
-    const listeners = this.#listeners.get(group);
-    if (!listeners?.delete(listener) || listeners.size > 0) return;
-    this.#listeners.delete(group);
-    this.#native.membership(group, false);
   }
 
   #inTurn<T>(call: () => Promise<T>): Promise<T> {
@@ -251,7 +190,7 @@ export class NetlinkSocket implements AsyncDisposable {
         this.#keepAlive();
         this.#read(burst);
       } catch (error) {
-        this.#leave(entered);
+        this.#pending.delete(entered.sequence);
         throw error;
       }
       return entered;
@@ -259,8 +198,8 @@ export class NetlinkSocket implements AsyncDisposable {
     await over;
     this.#dumps--;
     this.#keepAlive();
-    this.#leave(pending);
-    if (pending.end === undefined) this.#expectOpen();
+    this.#pending.delete(pending.sequence);
+    if (!pending.isOver) this.#expectOpen();
     return pending;
   }
 
@@ -281,13 +220,9 @@ export class NetlinkSocket implements AsyncDisposable {
       header: request.header,
       attributes: request.attributes,
     });
-    const pending: Pending = { request, bytes, answers: [], interrupted: false, end: undefined, ended };
+    const pending = new Pending(request, sequence, bytes, ended);
     this.#pending.set(sequence, pending);
     return pending;
-  }
-
-  #leave(pending: Pending): void {
-    for (const [sequence, one] of this.#pending) if (one === pending) this.#pending.delete(sequence);
   }
 
   async #send(pending: readonly Pending[]): Promise<void> {
@@ -307,26 +242,8 @@ export class NetlinkSocket implements AsyncDisposable {
     });
   }
 
-  #expectAnswers(pending: readonly Pending[], overrun: boolean): void {
-    const refused = pending.some(({ end }) => end !== undefined && end.errno !== 0);
-    const missing = pending.find(({ request, end }) => end === undefined && (request.flags ?? 0) & messageFlag.ACK);
-    // Of a batch that was refused some answers may be lost: why, is known.
-    if (missing === undefined || refused) return;
-    throw new NetlinkError(
-      'ERR_NETLINK_OVERRUN',
-      `${missing.request.doing}: the kernel's answer was lost${overrun ? ', as too much was waiting to be read' : ''}`,
-      { errno: overrun ? errnoNoBuffers : undefined, hint: 'the request may have been carried out: look' },
-    );
-  }
-
   #expectOpen(): void {
     if (this.#closed) throw new TscontainError('ERR_CLOSED', 'the netlink socket has been closed');
-  }
-
-  #refusal(request: NetlinkRequest, bytes: Buffer, end: Acknowledgement, index?: number): NetlinkError {
-    const start = headerLength + align(request.header.byteLength);
-    const { doing, names = noNames } = request;
-    return refusal({ doing, bytes, start, names }, end, index === undefined ? {} : { index });
   }
 
   /** Reads what is there; what goes on is told by the loop. */
@@ -335,7 +252,8 @@ export class NetlinkSocket implements AsyncDisposable {
       const received = this.#native.receive();
       if (received === undefined) return;
       if (typeof received === 'number') {
-        this.#lost();
+        this.#overruns++;
+        this.#subscriptions.lost();
         continue;
       }
       const [datagram, group] = received;
@@ -352,7 +270,7 @@ export class NetlinkSocket implements AsyncDisposable {
       return decodeMessages(datagram);
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
-      for (const pending of this.#pending.values()) end(pending, { errno: EBADMSG, kernel: error.message });
+      for (const pending of this.#pending.values()) pending.fail(error);
       return [];
     }
   }
@@ -361,50 +279,10 @@ export class NetlinkSocket implements AsyncDisposable {
   #event(message: NetlinkMessage, group: number): void {
     const flags = this.#pending.get(message.sequence)?.request.flags ?? 0;
     if (flags & messageFlag.ECHO) this.#answer(message);
-    for (const listener of [...(this.#listeners.get(group) ?? [])]) callBack(() => listener.message(message, group));
-  }
-
-  #lost(): void {
-    this.#overruns++;
-    const told = new Set([...this.#listeners.values()].flatMap((listeners) => [...listeners]));
-    for (const listener of told) callBack(() => listener.overrun());
+    this.#subscriptions.tell(message, group);
   }
 
   #answer(message: NetlinkMessage): void {
-    const pending = this.#pending.get(message.sequence);
-    if (pending === undefined || message.port !== this.port) return;
-    if (message.flags & messageFlag.DUMP_INTR) pending.interrupted = true;
-    if (message.type === messageType.ERROR || message.type === messageType.DONE) {
-      end(pending, acknowledgementOf(message));
-    } else if (message.type >= 0x10) {
-      pending.answers.push(message);
-    }
-  }
-}
-
-const EBADMSG = 74;
-
-function end(pending: Pending, acknowledgement: Acknowledgement): void {
-  pending.end ??= acknowledgement;
-  pending.ended?.();
-}
-
-function acknowledgementOf(message: NetlinkMessage): Acknowledgement {
-  try {
-    return readAcknowledgement(message);
-  } catch (error) {
-    if (error instanceof NetlinkError) return { errno: EBADMSG, kernel: error.message };
-    throw error;
-  }
-}
-
-/** What a listener throws is its own matter, and keeps nobody else from hearing. */
-function callBack(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    if (message.port === this.port) this.#pending.get(message.sequence)?.take(message);
   }
 }
