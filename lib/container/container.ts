@@ -7,6 +7,7 @@ import { launcherConfiguration } from '../host/configuration.js';
 import type { Image } from '../image/image.js';
 import { ImageStore } from '../image/store/index.js';
 import { launcher } from '../launcher/launcher.js';
+import type { Descriptor } from '../launcher/native.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
@@ -25,7 +26,7 @@ import { ContainerFileSystem } from './fs.js';
 import { type ContainerIdsInspection, idRelaxations, inspectIds } from './ids.js';
 import { Instance, type InstanceEnd } from './instance.js';
 import type { Argv, ContainerOptions, ExecOptions, RunOptions } from './options.js';
-import { inTurn, type Pausable, standsStill } from './paused.js';
+import { inTurn, isPaused, type Pausable, standsStill } from './paused.js';
 import { flatten } from './plan/compile.js';
 import type { DirectoryRoot } from './plan/directory-root.js';
 import type { ProcessIdentity } from './plan/process.js';
@@ -430,6 +431,16 @@ export class Container extends TypedEvents implements AsyncDisposable {
   /** The steps that made it, and that start `argv` in it. */
   plan(argv: Argv = ['/bin/true']): Plan {
     return makePlan(this.#settings, this.#instance.blueprint, parseArgv(argv));
+  }
+
+  /** @internal Its network namespace, as init opens its own: that needs no right over a process that is not to be looked into. */
+  async networkNamespace(): Promise<Descriptor> {
+    await this.#instance.ready;
+    if (this.#instance.frozen) throw isPaused();
+    const from = { kind: 'open', to: 'network', from: 'proc', path: 'self/ns/net', flags: 0, resolve: 0 } as const;
+    const [network] = await this.#instance.run([from], ['network'], "opening the container's network");
+    if (network === undefined) throw new Error('init has handed out too little');
+    return network;
   }
 
   inspect(): ContainerInspection {

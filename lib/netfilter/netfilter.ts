@@ -106,7 +106,7 @@ export class Netfilter implements AsyncDisposable {
   static async open(options: NetfilterOptions = {}): Promise<Netfilter> {
     const { namespace } = readObject(options, '', openKeys);
     if (namespace === undefined) return new Netfilter(await NetlinkSocket.open('netfilter'));
-    const network = openNetwork(namespace, 'namespace');
+    const network = await openNetwork(namespace, 'namespace');
     try {
       return new Netfilter(await NetlinkSocket.open('netfilter', network));
     } finally {

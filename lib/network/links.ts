@@ -81,7 +81,8 @@ export class Links implements AsyncDisposable {
    */
   static async open(options: LinksOptions = {}): Promise<Links> {
     const { namespace } = readObject(options, '', schema);
-    return new Links(await Rtnetlink.open(namespace === undefined ? undefined : openNetwork(namespace, 'namespace')));
+    const network = namespace === undefined ? undefined : await openNetwork(namespace, 'namespace');
+    return new Links(await Rtnetlink.open(network));
   }
 
   /** All links, in the order of their indexes. */
@@ -124,7 +125,7 @@ export class Links implements AsyncDisposable {
   async add(options: LinkOptions): Promise<Link> {
     const settings = readNewLink(options);
     const { kind, name, flags, change, master, link, peer } = settings;
-    const elsewhere = peer?.namespace === undefined ? undefined : openNetwork(peer.namespace, 'peer.namespace');
+    const elsewhere = peer?.namespace === undefined ? undefined : await openNetwork(peer.namespace, 'peer.namespace');
     try {
       const attributes = new AttributeWriter().string(ifla.IFNAME, name).append(settings.attributes);
       if (master !== undefined && master !== null) attributes.u32(ifla.MASTER, await this.indexOf(master));
@@ -193,7 +194,7 @@ export class Links implements AsyncDisposable {
   async set(link: LinkReference, changes: LinkChanges): Promise<void> {
     const reference = readReference(link, 'link');
     const settings = readChanges(changes);
-    const target = settings.namespace === undefined ? undefined : openNetwork(settings.namespace, 'namespace');
+    const target = settings.namespace === undefined ? undefined : await openNetwork(settings.namespace, 'namespace');
     try {
       const index = await this.indexOf(reference);
       await this.#change(index, `changing the link ${reference}`, settings, target);

@@ -1,7 +1,7 @@
 /** Which network namespace is meant, wherever one can be given. */
 
 import type { Container } from '../container/container.js';
-import { OptionError, TscontainError } from '../errors.js';
+import { OptionError, PermissionError, TscontainError } from '../errors.js';
 import { addon, type Descriptor } from '../launcher/native.js';
 import { Namespace } from '../primitives/namespace/namespace.js';
 
@@ -15,18 +15,30 @@ export type NetworkTarget = Namespace | Pick<Container, 'inspect'> | number | st
  * A descriptor of our own of what is meant.
  * @throws OptionError; PermissionError, TscontainError (`ERR_NAMESPACE`) where there is none
  */
-export function openNetwork(value: unknown, option: string): Descriptor {
+export async function openNetwork(value: unknown, option: string): Promise<Descriptor> {
   if (value instanceof Namespace) {
     if (!value.kinds.includes('net')) throw new OptionError(option, 'a namespace of the kind net', value);
     return copyDescriptor(value.descriptor('net'));
   }
   if (typeof value === 'number' || typeof value === 'string') return opened(value);
   if (typeof value === 'object' && value !== null && 'inspect' in value && typeof value.inspect === 'function') {
-    const { pid, state } = value.inspect() as { pid?: unknown; state?: unknown };
-    if (typeof pid === 'number' && state === 'running') return opened(pid);
-    throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended, and its network with it');
+    return ofContainer(value as Pick<Container, 'inspect'>);
   }
   throw new OptionError(option, 'a Namespace, a Container, a process id, or the path of a network namespace', value);
+}
+
+/** By the process id of its init, which root may; an ordinary user's container is asked to hand it out. */
+async function ofContainer(container: Pick<Container, 'inspect'>): Promise<Descriptor> {
+  const { pid, state } = container.inspect();
+  if (pid === undefined || state !== 'running') {
+    throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended, and its network with it');
+  }
+  try {
+    return opened(pid);
+  } catch (error) {
+    if (!(error instanceof PermissionError) || !('networkNamespace' in container)) throw error;
+    return (container as Pick<Container, 'networkNamespace'>).networkNamespace();
+  }
 }
 
 function opened(from: number | string): Descriptor {

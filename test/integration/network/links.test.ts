@@ -21,7 +21,7 @@ import { readNeighbour } from '../../../lib/network/neighbours.js';
 import { readRoute } from '../../../lib/network/route-message.js';
 import { readRule } from '../../../lib/network/rules.js';
 import { isFallback } from '../../support/links.js';
-import { needsPrograms, needsRoot } from '../../support/requirements.js';
+import { needsPrograms } from '../../support/requirements.js';
 import { checkResidue } from '../../support/residue.js';
 
 checkResidue();
@@ -634,11 +634,12 @@ describe('events', () => {
 });
 
 describe('a namespace', () => {
-  it('can be given as a container, a process or a path, and goes with its last holder', async (context) => {
-    needsRoot(context);
+  it('can be given as a container, a process or a path, and goes with its last holder', async () => {
     await using box = await Container.create();
     const { pid } = box.inspect();
-    for (const namespace of [box, pid ?? 0, `/proc/${pid}/ns/net`]) {
+    // An ordinary user may not look into its init, which hands its network out itself.
+    const root = process.geteuid?.() === 0;
+    for (const namespace of root ? [box, pid ?? 0, `/proc/${pid}/ns/net`] : [box]) {
       await using inside = await Links.open({ namespace });
       expect(await namesOf(inside)).toEqual(['lo']);
     }
