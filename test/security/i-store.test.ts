@@ -1,10 +1,11 @@
 /** The image store against those who can reach it, races and content that is not what it should be (groups A, I, J, M). */
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -13,6 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -20,7 +22,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf } from '../../lib/image/digest.js';
 import { ImageStore } from '../../lib/index.js';
 import { buildOnce, fixture } from '../support/build.js';
-import { needsRoot } from '../support/requirements.js';
+import { needsPrograms, needsRoot } from '../support/requirements.js';
 import { checkResidue } from '../support/residue.js';
 
 checkResidue();
@@ -87,6 +89,34 @@ describe('the image store', () => {
     await expect(ImageStore.open({ path })).rejects.toMatchObject(refused);
     chmodSync(directory, 0o700);
     await (await ImageStore.open({ path })).close();
+  });
+
+  it('I5: a file system that takes names that differ for the same holds no images', async (context) => {
+    needsRoot(context);
+    needsPrograms(context, 'python3', 'umount');
+    context.skip(!existsSync('/dev/fuse'), 'this host has no FUSE (/dev/fuse)');
+    for (const kind of ['fold', 'exact'] as const) {
+      const mount = join(directory, kind);
+      mkdirSync(mount, { mode: 0o700 });
+      const server = spawn('python3', [join(import.meta.dirname, '../fixtures/folding.py'), mount, kind]);
+      try {
+        const started = await new Promise((resolve) => server.stdout.once('data', resolve));
+        expect(String(started).trim()).toBe('mounted');
+        const opened = ImageStore.open({ path: join(mount, 'images') });
+        if (kind === 'fold') {
+          await expect(opened).rejects.toMatchObject({
+            code: 'ERR_STORE',
+            message: expect.stringContaining('it takes names that differ for the same'),
+          });
+          expect(await readdir(join(mount, 'images/tmp'))).toEqual([]);
+        } else {
+          await (await opened).close(); // the control: the same file system, but for this
+        }
+      } finally {
+        await run('umount', ['-l', mount]);
+        server.kill('SIGKILL');
+      }
+    }
   });
 
   it('I18: of twenty processes that unpack one layer, one does, and all have the same tree', async () => {
