@@ -103,6 +103,7 @@ export class Instance {
   readonly #groups: ExecGroups;
   #failure: TscontainError | undefined;
   #isReady = false;
+  #hasLent = false;
   #isGone = false;
   #pendingFiles = 0;
   #awaited = false;
@@ -132,7 +133,7 @@ export class Instance {
       failed: (failure) => {
         this.#failure ??= stepError(flatten(blueprint.steps.container), failure, 'making the container');
       },
-      lent: (descriptor) => this.#setLent(descriptor),
+      lent: (descriptor) => this.#onLent(descriptor),
       ended: () => {},
     });
     const slots = new SlotNumbers();
@@ -181,6 +182,16 @@ export class Instance {
     });
     promise.catch(() => {});
     return promise;
+  }
+
+  /** Once, and before it is ready: of a hostile init no more is kept. */
+  #onLent(descriptor: Descriptor): void {
+    if (this.#hasLent || this.#isReady) {
+      descriptor.close();
+      return;
+    }
+    this.#hasLent = true;
+    this.#setLent(descriptor);
   }
 
   /** What was lent is not used any more; init goes on. */

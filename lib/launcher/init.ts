@@ -187,30 +187,39 @@ export class Init {
   #dispatch(record: WireRecord, descriptors: Descriptor[]): void {
     const [first = 0] = record.ints;
     switch (record.op) {
+      case message.RAN:
+        this.#ran(record, descriptors);
+        return;
+      case message.LENT:
+        this.#lent(onlyOne(descriptors));
+        return;
+      case message.STARTED:
+        this.#started(first, record.ints[1] ?? 0, onlyOne(descriptors));
+        return;
+      case message.FILE_REPLY:
+        this.#fileReply(record, onlyOne(descriptors));
+        return;
+    }
+    closeAll(descriptors);
+    switch (record.op) {
       case message.READY:
         this.#listener.ready();
         return;
       case message.FAILED:
         this.#listener.failed(stepFailure(record));
         return;
-      case message.LENT:
-        this.#lent(descriptors);
-        return;
-      case message.STARTED:
-        this.#processes.get(first)?.started({ pid: record.ints[1] ?? 0, terminal: descriptors[0] });
-        return;
       case message.EXEC_FAILED:
         this.#forget(first)?.failed(stepFailure(record));
         return;
       case message.EXITED:
         this.#forget(first)?.exited(exitFacts(record));
-        return;
-      case message.FILE_REPLY:
-        this.#fileReply(record, descriptors[0]);
-        return;
-      case message.RAN:
-        this.#ran(record, descriptors);
     }
+  }
+
+  #started(number: number, pid: number, terminal: Descriptor | undefined): void {
+    const process = this.#processes.get(number);
+    if (process) process.started({ pid, terminal });
+    else terminal?.close();
   }
 
   #fileReply(record: WireRecord, descriptor: Descriptor | undefined): void {
@@ -234,13 +243,13 @@ export class Init {
     const listener = this.#runs.get(number);
     this.#runs.delete(number);
     if (!listener) {
-      for (const descriptor of descriptors) descriptor.close();
+      closeAll(descriptors);
       return;
     }
     listener({ failure: errno === 0 ? undefined : stepFailure(record), descriptors });
   }
 
-  #lent([descriptor]: readonly Descriptor[]): void {
+  #lent(descriptor: Descriptor | undefined): void {
     if (descriptor && this.#listener.lent) this.#listener.lent(descriptor);
     else descriptor?.close();
   }
@@ -263,6 +272,16 @@ export class Init {
     this.#runs.clear();
     for (const listener of runs) listener(undefined);
   }
+}
+
+/** What nobody has asked for is closed at once: a hostile init could fill this process's table of descriptors otherwise. */
+function onlyOne([first, ...others]: readonly Descriptor[]): Descriptor | undefined {
+  closeAll(others);
+  return first;
+}
+
+function closeAll(descriptors: readonly Descriptor[]): void {
+  for (const descriptor of descriptors) descriptor.close();
 }
 
 function stepFailure(record: WireRecord): StepFailure {

@@ -1,6 +1,6 @@
 /** Messages that are not what they should be: on the way to Node, to the launcher and to init. */
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { makeBlueprint } from '../../lib/container/blueprint.js';
@@ -12,7 +12,7 @@ import { Container, TscontainError } from '../../lib/index.js';
 import { containerMapping } from '../../lib/launcher/agent-steps.js';
 import { Init } from '../../lib/launcher/init.js';
 import { launcher } from '../../lib/launcher/launcher.js';
-import { addon } from '../../lib/launcher/native.js';
+import { addon, type Descriptor } from '../../lib/launcher/native.js';
 import { detail, execFlag, message, stage } from '../../lib/launcher/protocol.js';
 import { decodeRecords, encodeRecord, none } from '../../lib/launcher/wire.js';
 import { encodeFragments, SlotNumbers, stepOp } from '../../lib/plan/encode.js';
@@ -147,6 +147,43 @@ describe('messages', () => {
       init.close();
     }
     expect(ended).toBe(300);
+  });
+
+  it('N6: descriptors that nobody has asked for are closed, however many init sends', async () => {
+    const { Channel, socketPair } = addon();
+    const open = () => readdirSync('/proc/self/fd').length;
+    const lent: Descriptor[] = [];
+    let ready = 0;
+    const init = new Init({
+      ready: () => ready++,
+      failed: () => {},
+      // As a container that is made: what it does not take it closes.
+      lent: (descriptor) => (lent.length === 0 ? lent.push(descriptor) : descriptor.close()),
+      ended: () => {},
+    });
+    const [one, two] = socketPair();
+    const peer = new Channel(
+      init.peer,
+      () => {},
+      () => {},
+    );
+    const unasked = [
+      encodeRecord(message.READY, []),
+      encodeRecord(message.LENT, []),
+      encodeRecord(message.STARTED, [99, 2]),
+      encodeRecord(message.FILE_REPLY, [99, 0, 0]),
+      encodeRecord(message.RAN, [99, 0, 0, 0], ['']),
+      encodeRecord(message.EXITED, [99, 0, 0, 0, 0, 0, 0]),
+    ];
+    const before = open();
+    for (let i = 0; i < 20; i++) for (const record of unasked) peer.send(record, [one, two, one]);
+    while (ready < 20) await sleep(5);
+    await sleep(20);
+    expect(lent).toHaveLength(1);
+    expect(open() - before).toBe(1);
+    for (const descriptor of [...lent, one, two]) descriptor.close();
+    peer.close();
+    init.close();
   });
 
   it('N6: the launcher survives messages that are malformed or make no sense', async () => {
