@@ -104,8 +104,12 @@ function homeOf(account: readonly string[]): string {
 
 const longestHome = 4095;
 
+/** Lines without a colon have no fields; of a hostile file they may be a million. */
 function entries(text: string): string[][] {
-  return text.split('\n').map((line) => line.split(':'));
+  return text
+    .split('\n')
+    .filter((line) => line.includes(':'))
+    .map((line) => line.split(':'));
 }
 
 function readId(text: string | undefined, largest: number): number | undefined {
