@@ -23,12 +23,13 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve, sep } from 'node:path';
-import { defineSchema, readObject, readText } from '../../container/settings/schema.js';
+import { defineSchema, readBoolean, readList, readObject, readText } from '../../container/settings/schema.js';
 import { ImageError, OptionError, TscontainError } from '../../errors.js';
 import { isRoot } from '../../host/configuration.js';
 import { type Duration, parseDuration } from '../../units.js';
-import type { Digest } from '../digest.js';
+import { type Digest, parseDigest } from '../digest.js';
 import { sweepRoots } from '../driver/subvolume.js';
+import { readSignal } from '../options.js';
 import { parseReference } from '../reference.js';
 import * as blobs from './blobs.js';
 import { type Collected, collect } from './collect.js';
@@ -69,6 +70,9 @@ export interface CollectOptions {
 }
 
 const schema = defineSchema(['path']);
+const collectSchema = defineSchema(['keep', 'olderThan', 'signal']);
+const verifySchema = defineSchema(['content', 'repair']);
+const mostKept = 1_000_000;
 
 /** Where images are kept: content-addressed, shared by all processes of a user, safe at every moment to be killed in. */
 export class ImageStore implements AsyncDisposable {
@@ -343,14 +347,15 @@ export class ImageStore implements AsyncDisposable {
   /**
    * Removes blobs and layers that no reference reaches. What a lease or a {@link hold} of any process keeps stays, and so do
    * downloads of the last day that were interrupted. Roots of containers are removed whose processes are dead.
-   * @throws ImageError `ERR_STORE` for a reference that is damaged: what it kept is not known, so nothing is removed
+   * @throws OptionError; ImageError `ERR_STORE` for a reference that is damaged: what it kept is not known, so nothing is
+   * removed
    */
   async gc(options: CollectOptions = {}): Promise<Collected> {
     this.#expectOpen();
-    const age = readAge(options.olderThan);
+    const { keep, age, signal } = readCollect(options);
     return await inStore(`${this.path} could not be collected`, this.path, async () => {
       await sweepRoots(this.roots);
-      return await collect(this.#layers, options.keep ?? [], age, { signal: options.signal });
+      return await collect(this.#layers, keep, age, { signal });
     });
   }
 
@@ -362,13 +367,16 @@ export class ImageStore implements AsyncDisposable {
   /**
    * What is wrong with the store, and which images need it. With `content` every blob is read; with `repair` too, those that are
    * damaged are removed, and the next pull or load of an image brings them again.
-   * @throws OptionError for `repair` without `content`
+   * @throws OptionError, also for `repair` without `content`
    */
   async verify(options: VerifyOptions = {}): Promise<StoreProblem[]> {
-    if (options.repair && !options.content) {
+    const fields = readObject(options, '', verifySchema);
+    const content = readBoolean(fields.content, 'content', false);
+    const repair = readBoolean(fields.repair, 'repair', false);
+    if (repair && !content) {
       throw new OptionError('repair', 'to go with content: true, as nothing is found to be damaged without', true);
     }
-    return inStore(`${this.path} could not be verified`, this.path, () => verifyStore(this.path, options));
+    return inStore(`${this.path} could not be verified`, this.path, () => verifyStore(this.path, { content, repair }));
   }
 
   async #find(
@@ -420,6 +428,16 @@ function defaultPathIfAny(): readonly string[] {
   } catch {
     return []; // nothing was kept there, then
   }
+}
+
+function readCollect(options: CollectOptions) {
+  const { keep = [], olderThan, signal } = readObject(options, '', collectSchema);
+  const kept = readList(keep, 'keep', 'an array of digests', mostKept).map((digest, index): Digest => {
+    // A name would keep nothing, and what it should have kept would be gone.
+    if (typeof digest === 'string' && isDigest(digest)) return parseDigest(digest, `keep[${index}]`);
+    throw new OptionError(`keep[${index}]`, 'the digest of a manifest, such as image.descriptor.digest', digest);
+  });
+  return { keep: kept, age: readAge(olderThan), signal: readSignal(signal, 'signal') };
 }
 
 function readAge(olderThan: unknown): number | undefined {

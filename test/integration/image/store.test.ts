@@ -371,9 +371,32 @@ describe('verify', () => {
     ];
     expect(await store.verify({ content: true })).toMatchObject(damaged);
     await expect(store.verify({ repair: true })).rejects.toMatchObject({ option: 'repair' });
+    for (const [wrong, option] of [
+      [{ repiar: true, content: true }, 'repiar'],
+      [{ content: 1 }, 'content'],
+      [{ content: true, repair: 'yes' }, 'repair'],
+    ] as const) {
+      await expect(store.verify(wrong as object)).rejects.toMatchObject({ code: 'ERR_OPTION', option });
+    }
     expect(await store.verify({ content: true, repair: true })).toMatchObject(damaged);
     expect(await store.hasBlob(good.digest)).toBe(false);
     await store.putBlob(Buffer.from('a layer'), good);
     expect(await store.verify({ content: true })).toEqual([]);
+  });
+
+  it('collects nothing for options that are wrong: what was to stay would be gone', async () => {
+    const { digest } = await store.putBlob(Buffer.from('{"schemaVersion":2}'));
+    for (const [wrong, option] of [
+      [{ kept: [digest] }, 'kept'],
+      [{ keep: digest }, 'keep'],
+      [{ keep: [digest, 'debian:12'] }, 'keep[1]'],
+      [{ olderThan: 'soon' }, 'olderThan'],
+      [{ signal: 'SIGTERM' }, 'signal'],
+    ] as const) {
+      await expect(store.gc(wrong as object)).rejects.toMatchObject({ code: 'ERR_OPTION', option });
+    }
+    expect(await store.hasBlob(digest)).toBe(true);
+    expect(await store.gc({ keep: [digest] })).toMatchObject({ blobs: 0 });
+    expect(await store.gc()).toMatchObject({ blobs: 1 });
   });
 });
