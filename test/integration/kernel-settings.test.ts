@@ -21,7 +21,8 @@ describe('sysctl', () => {
     'fs.mqueue.msg_max': 21,
     'net.ipv4.ip_unprivileged_port_start': 81,
     'net.ipv4.ping_group_range': '0 1000',
-    'net.ipv4.conf.lo.forwarding': 1,
+    // A new network begins with the host's.
+    'net.ipv4.conf.lo.forwarding': 1 - Number(read('net.ipv4.conf.lo.forwarding')),
   };
   const keys = Object.keys(settings) as (keyof typeof settings)[];
 

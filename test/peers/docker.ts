@@ -25,7 +25,15 @@ export class Docker {
     const log = openSync(`${directory}/log`, 'w');
     const driver = takesOverlays(directory) ? 'overlay2' : 'vfs';
     const places = [`--data-root=${directory}/data`, `--exec-root=${directory}/exec`, `--pidfile=${directory}/pid`];
-    const options = ['--iptables=false', '--bridge=none', `--storage-driver=${driver}`, '-H', `unix://${socket}`];
+    // Nothing of the machine's own network is changed.
+    const options = [
+      '--iptables=false',
+      '--ip-forward=false',
+      '--bridge=none',
+      `--storage-driver=${driver}`,
+      '-H',
+      `unix://${socket}`,
+    ];
     const env = { ...process.env, PATH: path };
     const daemon = spawn('dockerd', [...options, ...places], { env, stdio: ['ignore', log, log] });
     closeSync(log);
