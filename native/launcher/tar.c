@@ -1,12 +1,13 @@
 #include "tar.h"
+#include "tar_sparse.h"
 
-enum state { IN_HEADER, IN_EXTENDED, IN_CONTENT, IN_PADDING, AT_CLOSE, AFTER_ZEROS, AT_END };
+enum state { IN_HEADER, IN_EXTENDED, IN_GNU_MAP, IN_MAP, IN_CONTENT, IN_PADDING, AT_CLOSE, AFTER_ZEROS, AT_END };
 
 // What extended headers have said about the next member.
 enum seen { PAX = 1, GNU_NAME = 2, GNU_LINK = 4, PATH = 8, LINK = 16, SIZE = 32, UID = 64, GID = 128, MTIME = 256 };
 
 enum { NO_ID = 0xffffffff };
-static const u64 MOST_SIZE = (u64)1 << 60, MOST_TIME = (u64)1 << 55, MOST_OCTAL_SIZE = 077777777777;
+static const u64 MOST_TIME = (u64)1 << 55, MOST_OCTAL_SIZE = 077777777777;
 
 static enum tar_event bad(struct tar* tar, const char* reason) {
   tar->reason = reason;
@@ -25,6 +26,7 @@ void tar_begin(struct tar* tar, u32 extended) {
   tar->offset = tar->left = tar->padding = tar->member = 0;
   tar->state = IN_HEADER;
   tar->seen = tar->nxattrs = tar->block_length = tar->extended_length = 0;
+  tar->sparse = (struct tar_sparse){0};
   tar->extended_limit = extended < TAR_EXTENDED ? extended : TAR_EXTENDED;
 }
 
@@ -62,7 +64,7 @@ static bool base256(const u8* at, u32 length, bool may_be_negative, i64* value) 
   return negative ? *value < 0 : *value >= 0;
 }
 
-static bool number(const u8* at, u32 length, u64 most, u64* value) {
+bool tar_number(const u8* at, u32 length, u64 most, u64* value) {
   i64 number;
   if (at[0] & 0x80) {
     if (!base256(at, length, false, &number))
@@ -84,7 +86,7 @@ static bool time_field(const u8* at, u32 length, i64* value) {
   return true;
 }
 
-static bool decimal(const char* at, const char* end, u64 most, u64* value) {
+bool tar_decimal(const char* at, const char* end, u64 most, u64* value) {
   if (at == end)
     return false;
   for (*value = 0; at < end; at++) {
@@ -103,7 +105,7 @@ static bool decimal_time(const char* at, const char* end, i64* seconds, u32* nan
   while (point < end && *point != '.')
     point++;
   u64 whole;
-  if (!decimal(at, point, MOST_TIME - 2, &whole))
+  if (!tar_decimal(at, point, MOST_TIME - 2, &whole))
     return false;
   u32 ns = 0, scale = 100000000;
   for (const char* digit = point + 1; digit < end; digit++, scale /= 10) {
@@ -192,7 +194,7 @@ static const char* take_path(struct tar* tar, char* to, u32 bit, const char* val
 
 static const char* take_number(struct tar* tar, u64* to, u32 bit, u64 most, const char* value, u32 length) {
   u64 number;
-  if (!decimal(value, value + length, most, &number))
+  if (!tar_decimal(value, value + length, most, &number))
     return "a number in a PAX header that is none, or is out of range";
   if (tar->seen & bit && *to != number)
     return "two different values of one key in a PAX header";
@@ -250,19 +252,20 @@ static const char* take_record(struct tar* tar, char* key, u32 key_length, char*
   }
   if (has_nul(value, length))
     return "a NUL byte in a PAX header";
-  if (starts(key, key_length, "GNU.sparse.", &rest) || same(key, key_length, "SCHILY.realsize") ||
-      same(key, key_length, "SCHILY.filetype"))
-    return "a sparse file, which is not supported";
+  if (same(key, key_length, "SCHILY.realsize") || same(key, key_length, "SCHILY.filetype"))
+    return "a sparse file of star, which is not supported";
   if (starts(key, key_length, "GNU.volume.", &rest))
     return "an archive of several volumes, which is not supported";
   if (tar->kind == 'g') // it would have to mean the same to every reader (git archive writes comments)
     return same(key, key_length, "comment") ? 0 : "a global PAX header with more than a comment";
+  if (starts(key, key_length, "GNU.sparse.", &rest))
+    return tar_sparse_record(tar, key + rest, key_length - rest, value, length);
   if (same(key, key_length, "path"))
     return take_path(tar, tar->path, PATH, value, length);
   if (same(key, key_length, "linkpath"))
     return take_path(tar, tar->link, LINK, value, length);
   if (same(key, key_length, "size"))
-    return take_number(tar, &tar->pax_size, SIZE, MOST_SIZE, value, length);
+    return take_number(tar, &tar->pax_size, SIZE, TAR_MOST_SIZE, value, length);
   if (same(key, key_length, "uid"))
     return take_number(tar, &tar->pax_uid, UID, NO_ID - 1, value, length);
   if (same(key, key_length, "gid"))
@@ -280,7 +283,7 @@ static const char* take_records(struct tar* tar) {
     while (space < end && *space >= '0' && *space <= '9')
       space++;
     u64 length;
-    if (space == end || *space != ' ' || *at == '0' || !decimal(at, space, TAR_EXTENDED, &length))
+    if (space == end || *space != ' ' || *at == '0' || !tar_decimal(at, space, TAR_EXTENDED, &length))
       return "a PAX record without a length";
     char* key = space + 1;
     if (length > (u64)(end - at) || at + length <= key || at[length - 1] != '\n')
@@ -378,7 +381,9 @@ static const char* format_of(const u8* block, enum format* format) {
 }
 
 static const char* name_of(struct tar* tar, const u8* block, enum format format, bool* slash) {
-  if (!(tar->seen & (PATH | GNU_NAME))) {
+  if (tar->sparse.name) { // what others have as the name is for those who know nothing of holes
+    memcpy(tar->path, tar->sparse.name, text_length(tar->sparse.name) + 1);
+  } else if (!(tar->seen & (PATH | GNU_NAME))) {
     u32 n = format == USTAR ? field_text(tar->path, block + 345, 155) : 0;
     if (n)
       tar->path[n++] = '/';
@@ -403,6 +408,7 @@ static const char* link_of(struct tar* tar, const u8* block) {
   return reason ? reason : slash || !tar->link[0] ? "a hard link to a directory" : 0;
 }
 
+// Of the member in the archive, and of the file.
 static const char* size_of(struct tar* tar, u64 size) {
   struct tar_entry* entry = &tar->entry;
   if (tar->seen & SIZE) {
@@ -414,16 +420,41 @@ static const char* size_of(struct tar* tar, u64 size) {
   }
   if (size && entry->type != TAR_FILE)
     return "content of something that is no file";
-  entry->size = size;
+  tar->left = entry->size = size;
   return 0;
+}
+
+// Where the content of a sparse file goes, as far as that is known before what follows the header.
+static const char* holes_of(struct tar* tar, const u8* block, enum format format) {
+  struct tar_entry* entry = &tar->entry;
+  const char* reason = 0;
+  bool gnu = block[156] == 'S', more = false;
+  tar->state = IN_CONTENT;
+  entry->sparse = gnu || tar->sparse.seen;
+  if (!entry->sparse)
+    return 0;
+  if (gnu && (format != GNU || tar->seen & PAX))
+    return "a sparse file in the header of another format";
+  if (gnu)
+    reason = tar_sparse_gnu_header(tar, block, &more);
+  else
+    reason = tar_sparse_begin(tar, entry->type == TAR_FILE, tar->left);
+  if (!reason && gnu && !more)
+    reason = tar_sparse_finish(tar, tar->left);
+  entry->size = tar->sparse.size;
+  if (more)
+    tar->state = IN_GNU_MAP;
+  else if (!gnu && !tar->sparse.mapped)
+    tar->state = IN_MAP;
+  return reason;
 }
 
 static const char* attributes_of(struct tar* tar, const u8* block) {
   struct tar_entry* entry = &tar->entry;
   u64 mode, uid, gid;
-  if (!number(block + 100, 8, 0777777, &mode))
+  if (!tar_number(block + 100, 8, 0777777, &mode))
     return "a mode that is no number, or is out of range";
-  bool ok = number(block + 108, 8, NO_ID - 1, &uid) && number(block + 116, 8, NO_ID - 1, &gid);
+  bool ok = tar_number(block + 108, 8, NO_ID - 1, &uid) && tar_number(block + 116, 8, NO_ID - 1, &gid);
   if (!ok)
     return "an owner that is no number, or is out of range";
   if (!time_field(block + 136, 12, &entry->mtime))
@@ -454,7 +485,8 @@ static const char* type_of(u8 flag, enum tar_type* type) {
     *type = flag;
     return 0;
   case 'S':
-    return "a sparse file, which is not supported";
+    *type = TAR_FILE;
+    return 0;
   case 'M':
   case 'V':
     return "an archive of several volumes, which is not supported";
@@ -483,14 +515,16 @@ static enum tar_event begin_member(struct tar* tar, const u8* block, enum format
     reason = link_of(tar, block);
   if (!reason)
     reason = size_of(tar, size);
+  if (!reason)
+    reason = holes_of(tar, block, format);
   if (reason)
     return bad(tar, reason);
   entry->xattrs = tar->xattrs;
   entry->nxattrs = tar->seen & PAX ? tar->nxattrs : 0;
-  tar->left = entry->size;
-  tar->padding = (TAR_BLOCK - entry->size % TAR_BLOCK) % TAR_BLOCK;
+  tar->padding = (TAR_BLOCK - tar->left % TAR_BLOCK) % TAR_BLOCK;
+  tar->next = 0;
+  tar->span = 0;
   tar->seen = 0;
-  tar->state = IN_CONTENT;
   return TAR_ENTRY;
 }
 
@@ -509,7 +543,7 @@ static enum tar_event take_header(struct tar* tar, const u8* block) {
   const char* reason = format_of(block, &format);
   if (reason)
     return bad(tar, reason);
-  if (!number(block + 124, 12, MOST_SIZE, &size))
+  if (!tar_number(block + 124, 12, TAR_MOST_SIZE, &size))
     return bad(tar, "a size that is no number, or is out of range");
   if (!tar->seen)
     tar->member = tar->offset - TAR_BLOCK;
@@ -547,6 +581,58 @@ static size_t take(struct tar* tar, const u8** at, const u8* end, u64* left) {
   return n;
 }
 
+static enum tar_event take_gnu_map(struct tar* tar, const u8* block) {
+  bool more;
+  const char* reason = tar_sparse_gnu_block(tar, block, &more);
+  if (!reason && !more)
+    reason = tar_sparse_finish(tar, tar->left);
+  if (reason)
+    return bad(tar, reason);
+  tar->state = more ? IN_GNU_MAP : IN_CONTENT;
+  return TAR_MORE;
+}
+
+// Version 1.0: whole blocks of the content.
+static enum tar_event take_map(struct tar* tar, const u8** at, const u8* end) {
+  if (tar->left < TAR_BLOCK)
+    return bad(tar, "a sparse file that ends within its map");
+  const u8* block = take_block(tar, at, end);
+  if (!block)
+    return TAR_MORE;
+  bool more;
+  tar->left -= TAR_BLOCK;
+  const char* reason = tar_sparse_map_block(tar, block, &more);
+  if (!reason && !more)
+    reason = tar_sparse_finish(tar, tar->left);
+  if (reason)
+    return bad(tar, reason);
+  tar->state = more ? IN_MAP : IN_CONTENT;
+  return TAR_MORE;
+}
+
+static enum tar_event take_content(struct tar* tar, const u8** at, const u8* end) {
+  u64 part = tar->left;
+  if (tar->entry.sparse && part) { // its pieces are together what is left
+    while (!tar->spans[tar->span].length)
+      tar->span++;
+    struct tar_span* span = &tar->spans[tar->span];
+    tar->next = span->at;
+    part = span->length;
+  }
+  tar->data = *at;
+  tar->length = take(tar, at, end, &part);
+  tar->position = tar->next;
+  tar->next += tar->length;
+  tar->left -= tar->length;
+  if (tar->entry.sparse && tar->length) {
+    tar->spans[tar->span].at += tar->length;
+    tar->spans[tar->span].length -= tar->length;
+  }
+  if (!tar->left)
+    tar->state = AT_CLOSE;
+  return tar->length ? TAR_DATA : TAR_MORE;
+}
+
 static enum tar_event step(struct tar* tar, const u8** at, const u8* end) {
   const u8 *block, *from = *at;
   size_t n;
@@ -559,13 +645,15 @@ static enum tar_event step(struct tar* tar, const u8** at, const u8* end) {
     memcpy(tar->extended + tar->extended_length, from, n);
     tar->extended_length += (u32)n;
     return tar->left ? TAR_MORE : end_extended(tar);
+  case IN_GNU_MAP:
+    block = take_block(tar, at, end);
+    return block ? take_gnu_map(tar, block) : TAR_MORE;
+  case IN_MAP:
+    return take_map(tar, at, end);
   case IN_CONTENT:
-    tar->data = from;
-    tar->length = take(tar, at, end, &tar->left);
-    if (!tar->left)
-      tar->state = AT_CLOSE;
-    return tar->length ? TAR_DATA : TAR_MORE;
+    return take_content(tar, at, end);
   case AT_CLOSE:
+    tar->sparse = (struct tar_sparse){0};
     tar->state = tar->padding ? IN_PADDING : IN_HEADER;
     return TAR_CLOSE;
   case IN_PADDING: // what it holds is nobody's

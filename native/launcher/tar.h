@@ -1,6 +1,6 @@
-// A strict, streaming parser of tar archives: ustar and PAX (pax(1)), GNU's long names and base 256, v7. Pure: no
-// system call and no memory but what the caller gives. What two readers could understand differently is an error with a
-// reason, and nothing is ever skipped.
+// A strict, streaming parser of tar archives: ustar and PAX (pax(1)), GNU's long names, base 256 and sparse files, v7.
+// Pure: no system call and no memory but what the caller gives. What two readers could understand differently is an
+// error with a reason, and nothing is ever skipped.
 #pragma once
 
 #include "sys.h"
@@ -12,7 +12,10 @@ enum {
   TAR_DEPTH = 256,        // components of a path
   TAR_EXTENDED = 1 << 20, // bytes of the extended header of one member
   TAR_XATTRS = 256,       // of one member
+  TAR_SPANS = 1 << 16,    // pieces of a sparse file
 };
+
+static const u64 TAR_MOST_SIZE = (u64)1 << 60;
 
 enum tar_type {
   TAR_FILE = '0',
@@ -35,7 +38,8 @@ struct tar_entry {
   enum tar_type type;
   u32 mode; // the lower 12 bits
   u32 uid, gid;
-  u64 size;
+  u64 size;    // of the file, with its holes
+  bool sparse; // what is between pieces of its content, and after the last, is zeros
   i64 mtime;
   u32 mtime_ns;
   u64 offset;       // of its header in the archive
@@ -45,10 +49,26 @@ struct tar_entry {
   u32 nxattrs;
 };
 
+struct tar_span {
+  u64 at, length;
+};
+
+// What is known of a sparse file before its content (tar_sparse.c).
+struct tar_sparse {
+  u32 seen;
+  u64 major, minor, size, blocks;
+  const char* name;
+  bool mapped; // its map was in records
+  // Of the map in the content that is being read: the number at hand, and how many there were.
+  u64 number, numbers, offset;
+  bool digits;
+  u32 nspans;
+};
+
 enum tar_event {
   TAR_MORE,  // everything was taken, and more is needed
   TAR_ENTRY, // `entry` is the next member
-  TAR_DATA,  // `data` and `length` are of its content
+  TAR_DATA,  // `data` and `length` are of its content, from `position` of the file on
   TAR_CLOSE, // its content is complete
   TAR_BAD,   // `reason`, and `limit` where it is too much rather than wrong
 };
@@ -57,13 +77,17 @@ struct tar {
   struct tar_entry entry;
   const u8* data;
   size_t length;
+  u64 position;
   const char* reason;
   bool limit;
   u64 offset; // bytes taken
 
   // The rest is the parser's own.
   int state;
-  u64 left, padding;   // bytes of content, and after it
+  u64 left, padding; // bytes of content, and after it
+  u64 next;          // position of what follows in the file
+  u32 span;          // of the sparse file that is being read
+  struct tar_sparse sparse;
   u8 kind;             // typeflag of the extended header that is being read
   u32 extended_length; // bytes of it so far
   u32 extended_limit;
@@ -77,6 +101,7 @@ struct tar {
   u8 block[TAR_BLOCK];
   char path[TAR_PATH + 256 + 2], link[TAR_PATH + 256 + 2];
   struct tar_xattr xattrs[TAR_XATTRS];
+  struct tar_span spans[TAR_SPANS];
   char extended[TAR_EXTENDED + 1];
 };
 
@@ -86,3 +111,7 @@ void tar_begin(struct tar* tar, u32 extended);
 enum tar_event tar_next(struct tar* tar, const u8** at, const u8* end);
 // At the end of the input: whether that is between two members, or at the end; false sets `reason`.
 bool tar_finish(struct tar* tar);
+
+// For tar_sparse.c: a number in a header, and one in decimal digits.
+bool tar_number(const u8* at, u32 length, u64 most, u64* value);
+bool tar_decimal(const char* at, const char* end, u64 most, u64* value);

@@ -21,16 +21,17 @@ static void* map(size_t size) {
   return at < 0 && at > -4096 ? 0 : (void*)at;
 }
 
-static long write_content(struct unpack* unpack, const u8* data, size_t length) {
+static long write_content(struct unpack* unpack, const u8* data, size_t length, u64 at) {
   if (unpack->file < 0)
     return 0;
   while (length) {
-    long wrote = sys(write, unpack->file, data, length);
+    long wrote = sys(pwrite64, unpack->file, data, length, at);
     if (wrote == -EINTR)
       continue;
     if (wrote <= 0)
       return unpack_error(unpack, wrote ? wrote : -ENOSPC, "write");
     data += wrote;
+    at += (u64)wrote;
     length -= (size_t)wrote;
   }
   return 0;
@@ -46,7 +47,7 @@ static long take_piece(struct unpack* unpack, struct tar* tar, const u8* at, con
       rc = unpack_member(unpack, &tar->entry);
       break;
     case TAR_DATA:
-      rc = write_content(unpack, tar->data, tar->length);
+      rc = write_content(unpack, tar->data, tar->length, tar->position);
       break;
     case TAR_CLOSE:
       rc = unpack_close(unpack, &tar->entry);

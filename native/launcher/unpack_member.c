@@ -115,8 +115,12 @@ static long make_file(struct unpack* unpack, int dir, const char* name, const st
 long unpack_close(struct unpack* unpack, const struct tar_entry* entry) {
   if (unpack->file < 0)
     return 0;
+  // After the last piece of a sparse file there may be a hole.
+  long rc = entry->sparse ? sys(ftruncate, unpack->file, entry->size) : 0;
+  if (rc < 0)
+    return unpack_error(unpack, rc, "ftruncate");
   // Written to, a file loses its set-ID bits and capabilities: so only now.
-  long rc = set_attributes(unpack, unpack->file, entry, entry->mode & 07000);
+  rc = set_attributes(unpack, unpack->file, entry, entry->mode & 07000);
   if (rc >= 0 && !(unpack->flags & UNPACK_ARCHIVE))
     rc = set_time(unpack, unpack->file, 0, 0, entry);
   close_fd(&unpack->file);

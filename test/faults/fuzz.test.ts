@@ -40,10 +40,13 @@ describe('fuzzing', () => {
   });
 
   it('has a dictionary of what the parser knows', () => {
-    const parser = readFileSync(join(import.meta.dirname, '../../native/launcher/tar.c'), 'utf8');
+    const launcher = join(import.meta.dirname, '../../native/launcher');
+    const [parser, sparse] = ['tar.c', 'tar_sparse.c'].map((name) => readFileSync(join(launcher, name), 'utf8'));
     const words = readFileSync(join(directory, 'tar.dict'), 'utf8');
-    const keys = [...parser.matchAll(/(?:same|starts)\(key, key_length, "([^"]+)"/g)].map(([, key = '']) => key);
-    expect(keys.length).toBeGreaterThan(8);
+    const keysOf = (text = '', prefix = '') =>
+      [...text.matchAll(/(?:same|starts)\(key, key_length, "([^"]+)"/g)].map(([, key = '']) => `${prefix}${key}`);
+    const keys = [...keysOf(parser), ...keysOf(sparse, 'GNU.sparse.')];
+    expect(keys.length).toBeGreaterThan(16);
     expect(keys.filter((key) => !words.includes(`"${key}`))).toEqual([]);
   });
 });

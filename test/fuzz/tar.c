@@ -26,7 +26,8 @@ bool text_equal(const char* a, const char* b) {
 struct reading {
   u64 digest; // of all events
   u64 taken, size, content, header;
-  bool open, any;
+  bool open, any, sparse;
+  u64 position; // where in the file the next content can be at the earliest
 };
 
 static u64 mix(u64 digest, const void* bytes, size_t length) {
@@ -100,7 +101,9 @@ static void check_entry(struct reading* reading, const struct tar* tar, u32 exte
   note_text(reading, entry->path);
   check_link(reading, entry);
   check_xattrs(reading, entry, extended);
-  *reading = (struct reading){reading->digest, reading->taken, entry->size, 0, entry->offset, true, true};
+  note(reading, entry->sparse);
+  *reading =
+      (struct reading){reading->digest, reading->taken, entry->size, 0, entry->offset, true, true, entry->sparse, 0};
 }
 
 // Whether more may be given.
@@ -125,10 +128,16 @@ static bool take_piece(struct reading* reading, struct tar* tar, const u8* piece
       must(reading->open && tar->length && tar->data >= piece && tar->data + tar->length == at);
       reading->content += tar->length;
       must(reading->content <= reading->size);
+      must(tar->position >= reading->position && tar->position + tar->length <= reading->size);
+      if (tar->position != reading->position) {
+        must(reading->sparse);
+        note(reading, tar->position);
+      }
+      reading->position = tar->position + tar->length;
       reading->digest = mix(reading->digest, tar->data, tar->length);
       break;
     case TAR_CLOSE:
-      must(reading->open && reading->content == reading->size);
+      must(reading->open && (reading->sparse || reading->content == reading->size));
       reading->open = false;
       break;
     case TAR_BAD:
@@ -152,7 +161,7 @@ static void check_end(struct reading* reading, struct tar* tar, size_t size) {
 static u64 read_all(const u8* data, size_t size, u32 extended, u64 random, bool pieces) {
   static struct tar tar;
   struct reading reading = {.digest = 0xcbf29ce484222325};
-  memset(&tar, pieces ? 0xa5 : 0x5a, offsetof(struct tar, extended));
+  memset(&tar, pieces ? 0xa5 : 0x5a, offsetof(struct tar, spans));
   tar_begin(&tar, extended);
   for (size_t at = 0; at < size;) {
     random = random * 6364136223846793005u + 1442695040888963407u;
