@@ -1,6 +1,6 @@
 /** Members whose holes are left out, in each of the four formats: by GNU tar, and written byte by byte. */
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
   ftruncateSync,
@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LayoutWriter, named, TemporaryDirectory } from '../../support/layout.js';
 import { needsPrograms } from '../../support/requirements.js';
 import { checkResidue } from '../../support/residue.js';
 import { file, header, longName, numberField, padded, pax, type TarMember, tar } from '../../support/tar.js';
@@ -26,10 +27,15 @@ checkResidue();
 type Span = readonly [at: number, content: string];
 
 let top = '';
+let temporary: TemporaryDirectory;
 beforeEach(() => {
+  temporary = new TemporaryDirectory();
   top = mkdtempSync(join(tmpdir(), 'tscontain-sparse-'));
 });
-afterEach(() => rmSync(top, { recursive: true, force: true }));
+afterEach(() => {
+  rmSync(top, { recursive: true, force: true });
+  temporary.dispose();
+});
 
 function makeSparse(path: string, size: number, spans: readonly Span[]): void {
   const fd = openSync(path, 'w', 0o640);
@@ -196,6 +202,29 @@ describe.each(kinds)('sparse files byte by byte: %s', (kind) => {
     if (kind === '0.1') return await refused(pieces(90_000), 'ERR_LAYER_LIMIT');
     expect(await unpacked(pieces(65_536))).toHaveLength(65_536);
     await refused(pieces(65_537), 'ERR_LAYER_LIMIT');
+  });
+
+  it('are what umoci makes of them, which reads with archive/tar of Go', (context) => {
+    needsPrograms(context, 'umoci');
+    context.skip(kind === 'gnu', 'umoci makes nothing of the type S, which archive/tar has read');
+    const more: readonly Span[] = Array.from({ length: 60 }, (_, n) => [n * 5000, `${n}`]);
+    const last = 60 * 5000;
+    for (const [list, size, good] of [
+      [spans, 2000, true],
+      [more, last, true],
+      [[[0, 'abc']], 2, false],
+    ] as const) {
+      const layout = new LayoutWriter(temporary);
+      layout.image({ layers: [tar(written[kind](list, size))], annotations: named('v1') });
+      const bundle = temporary.at(`bundle-${kind}-${list.length}`);
+      const argv = ['unpack', '--rootless', '--image', `${layout.path}:v1`, bundle];
+      const { status, stderr } = spawnSync('umoci', argv, { encoding: 'utf8' });
+      expect(status === 0, `${list.length} pieces: ${stderr}`).toBe(good);
+      if (!good) continue;
+      const expected = Buffer.alloc(size);
+      for (const [at, content] of list) expected.write(content, at);
+      expect(readFileSync(join(bundle, 'rootfs/a')).equals(expected)).toBe(true);
+    }
   });
 
   it('are refused where they are cut', async () => {
