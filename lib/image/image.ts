@@ -149,7 +149,8 @@ export class Image {
    *
    * const image = await Image.fromTar('./rootfs.tar.zst', { as: 'own/rootfs', config: { cmd: ['/bin/sh'] } });
    * ```
-   * @param source a tar, plain or compressed with gzip or zstd: the path of a file, or a stream of bytes, which is read once
+   * @param source a tar, plain or compressed with gzip or zstd: the path of a file, or a stream of bytes, which is read once. One that
+   *   does not end with two blocks of zeros is taken for cut off
    * @throws OptionError; ImageError `ERR_NOT_FOUND`, `ERR_LAYER` for what is no such archive, `ERR_LAYER_LIMIT`, `ERR_CONFIG`;
    * AbortedError. Members of the archive are looked at when the image is unpacked
    */

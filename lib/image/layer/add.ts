@@ -51,9 +51,17 @@ export async function addLayerAsItIs(
   }
 }
 
-/** Hashes a tar that passes, and refuses what does not begin like one. */
+/** Bytes of the two blocks of zeros that a tar ends with (tar(5)). */
+const ending = 1024;
+
+/**
+ * Hashes a tar that passes, and refuses what does not begin like one; or end, where no digest says whether all of it is there: a
+ * stream that broke off between two members would be an image without the others.
+ */
 class PlainTar {
   readonly #check: DigestCheck;
+  /** Zeros at the end of what has passed, counted to `ending`. */
+  #zeros = 0;
   #digest: Digest | undefined;
 
   constructor(readonly expected?: Digest) {
@@ -71,13 +79,28 @@ class PlainTar {
       }
       for await (const piece of incoming.rest()) {
         this.#check.update(piece);
+        this.#countZeros(piece);
         yield piece;
       }
     } finally {
       await incoming.close();
     }
-    if (this.expected) this.#check.finish();
+    if (this.expected) {
+      this.#check.finish();
+    } else if (this.#zeros < ending) {
+      const hint = 'it may have been cut off: make it again, and see that its writer has ended well';
+      throw new ImageError('ERR_LAYER', 'the layer ends without the two blocks of zeros that are the end of a tar', {
+        hint,
+      });
+    }
     this.#digest = this.expected ?? this.#check.digest();
+  }
+
+  #countZeros(piece: Uint8Array): void {
+    const most = Math.min(piece.length, ending);
+    let zeros = 0;
+    while (zeros < most && piece[piece.length - 1 - zeros] === 0) zeros++;
+    this.#zeros = Math.min(ending, zeros === piece.length ? this.#zeros + zeros : zeros);
   }
 
   digest(): Digest {

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { createReadStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, hexOf } from '../../../lib/image/digest.js';
@@ -64,6 +65,24 @@ describe('an image of an archive', () => {
     await expect(made(gzipSync(tar(file('z', Buffer.alloc(64 << 20)))))).rejects.toThrow(code('ERR_LAYER_LIMIT'));
     await expect(Image.fromTar(temporary.at('none'), { store })).rejects.toThrow(code('ERR_NOT_FOUND'));
     expect(await store.references()).toEqual([]);
+  });
+
+  it('is none where the archive has been cut off between two members, which no digest tells', async () => {
+    const inPieces = async function* (bytes: Uint8Array, size: number) {
+      for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+    };
+    const made = (bytes: Uint8Array, more: object = {}) =>
+      Image.fromTar(Readable.from(inPieces(bytes, 700)), { store, ...more });
+    for (const end of [512, 1024, 1536, 2048]) {
+      await expect(made(plain.subarray(0, end)), `${end}`).rejects.toThrow(/may have been cut off/);
+      await expect(made(gzipSync(plain.subarray(0, end))), `${end}`).rejects.toThrow(code('ERR_LAYER'));
+      await expect(made(plain.subarray(0, end), { compression: 'gzip' }), `${end}`).rejects.toThrow(code('ERR_LAYER'));
+    }
+    // The control: whole, and with the padding of tar(1).
+    expect(plain.length).toBe(2560);
+    expect((await made(plain)).config.diffIds).toEqual([digestOf(plain)]);
+    const padded = Buffer.concat([plain, Buffer.alloc(10_240 - plain.length)]);
+    expect((await made(padded)).config.diffIds).toEqual([digestOf(padded)]);
   });
 
   it.each([
