@@ -64,6 +64,25 @@ describe('containers of images of others', () => {
     expect(readFileSync(`${linked[0]}/out/secret`, 'utf8')).toBe('secret');
   });
 
+  it('A9: no source on the host is ever an image’s to name', async () => {
+    const binds = [`${sentinel}:/stolen`];
+    const mount = { type: 'bind', source: sentinel, Source: sentinel, target: '/stolen', Destination: '/stolen' };
+    const image = await make({
+      Volumes: { [`${sentinel}:/stolen`]: {}, '/plain': { source: sentinel, Source: sentinel, device: sentinel } },
+      Binds: binds,
+      Mounts: [mount],
+      HostConfig: { Binds: binds, Mounts: [mount] },
+      Labels: { 'org.opencontainers.image.mounts': JSON.stringify([mount]), Binds: binds.join() },
+    });
+    const look = ['sh', '-c', 'cat /stolen/secret /plain/secret; ls -d /stolen'] as const;
+    const { stdout } = await Container.run(look, { image });
+    expect(stdout).toBe('');
+    expect(JSON.stringify(await steps(image))).not.toContain(`"${sentinel}"`);
+    // The caller may.
+    const given = await Container.run(look, { image, mounts: [{ type: 'bind', source: sentinel, target: '/stolen' }] });
+    expect(given.stdout).toBe('secret/stolen\n');
+  });
+
   it('A6, A11: what an image has in the place of its own directories is an error that names the setting', async () => {
     const members = [
       file('plain', 'x'),
