@@ -122,6 +122,10 @@ export interface Addon {
   inNamespace<T>(namespace: Descriptor, flag: number, file: string, call: () => T): T;
   /** A netlink socket of this process's network namespace, not bound yet. */
   netlinkSocket(protocol: number): Descriptor;
+  /** Binds an inet or inet6 socket, in its own namespace; `transparent` as in ip(7). */
+  bindSocket(socket: Descriptor, address: Uint8Array, port: number, transparent: boolean): void;
+  /** The number of a descriptor that is the caller's from now on: for what closes it itself. */
+  releaseDescriptor(descriptor: Descriptor): number;
   /** A directory or a file of a cgroup file system; EXDEV where it is in none. */
   openCgroup(path: string, as: 'directory' | 'read' | 'write'): Descriptor;
   eventDescriptor(): Descriptor;

@@ -99,6 +99,11 @@ export class Netfilter implements AsyncDisposable {
     this.#socket = socket;
   }
 
+  /** @internal Over a socket that is there already, which is closed with it. */
+  static of(socket: NetlinkSocket): Netfilter {
+    return new Netfilter(socket);
+  }
+
   /**
    * Opens the filter of a namespace. The namespace need not be kept open for it.
    * @throws OptionError, PermissionError, UnsupportedError

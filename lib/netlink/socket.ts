@@ -52,6 +52,11 @@ export class NetlinkSocket implements AsyncDisposable {
     return socket as NetlinkSocket;
   }
 
+  /** One that was opened before, by a step. Takes the descriptor over. */
+  static of(protocol: NetlinkProtocol, descriptor: Descriptor): NetlinkSocket {
+    return new NetlinkSocket(protocol, descriptor);
+  }
+
   /** Opens several at once, which takes no longer than one. */
   static async openAll(protocols: readonly NetlinkProtocol[], namespace?: Descriptor): Promise<NetlinkSocket[]> {
     const descriptors = await openSockets(protocols, namespace);

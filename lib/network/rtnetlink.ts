@@ -116,6 +116,11 @@ export class Rtnetlink {
     this.namespace = namespace;
   }
 
+  /** Over a socket that is there already, which is closed with it. */
+  static of(socket: NetlinkSocket): Rtnetlink {
+    return new Rtnetlink(socket, undefined);
+  }
+
   /** Takes the descriptor over. */
   static async open(namespace: Descriptor | undefined): Promise<Rtnetlink> {
     try {

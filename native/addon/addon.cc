@@ -26,6 +26,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitLayer(env, exports);
   InitNamespace(env, exports);
   InitNetlink(env, exports);
+  InitSocket(env, exports);
   return InitSpawn(env, exports);
 }
 

@@ -18,6 +18,7 @@ Napi::Object InitMount(Napi::Env env, Napi::Object exports);
 Napi::Object InitLayer(Napi::Env env, Napi::Object exports);
 Napi::Object InitNamespace(Napi::Env env, Napi::Object exports);
 Napi::Object InitNetlink(Napi::Env env, Napi::Object exports);
+Napi::Object InitSocket(Napi::Env env, Napi::Object exports);
 Napi::Object InitSpawn(Napi::Env env, Napi::Object exports);
 
 // Throws a JavaScript Error with `syscall` and `errno` for lib/launcher/native.ts to translate.
