@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 
 const primitives = new URL('./primitives/', import.meta.url);
-const examples = new Map([['images', new URL('./images.js', import.meta.url)]]);
+const examples = new Map(['egress', 'images'].map((name) => [name, new URL(`./${name}.js`, import.meta.url)]));
 for (const file of readdirSync(primitives)) {
   if (file.endsWith('.js')) examples.set(file.slice(0, -'.js'.length), new URL(file, primitives));
 }

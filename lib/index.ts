@@ -38,6 +38,7 @@ export * from './netfilter/index.js';
 export { NetlinkError, type NetlinkErrorDetails } from './netlink/error.js';
 export type * from './network/index.js';
 export {
+  ContainerEgress,
   InterfaceAddresses,
   Links,
   Neighbours,

@@ -34,7 +34,9 @@ await example(async () => {
 
   // The same rules in the kernel, before a real program. `audit` tells of each refusal.
   await using box = await Container.create({ seccomp: { profile, audit: true } });
-  box.on('denied', ({ syscall, errno }) => show('denied', `${syscall} with ${errno}`, 'the event, in this process'));
+  box.on('denied', (call) => {
+    if (call.kind === undefined) show('denied', `${call.syscall} with ${call.errno}`, 'the event, in this process');
+  });
   const { stderr } = await box.exec(['mkdir', '/tmp/new']);
   show('mkdir', stderr.trim(), 'inside');
 

@@ -8,6 +8,8 @@ import type { Image } from '../image/image.js';
 import { ImageStore } from '../image/store/index.js';
 import { launcher } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
+import { ContainerEgress } from '../network/egress/egress.js';
+import type { DeniedEgress } from '../network/egress/options.js';
 import { describeStep } from '../plan/describe.js';
 import { Plan } from '../plan/plan.js';
 import { type ContainerStats, cgroupLayout } from '../primitives/cgroup/index.js';
@@ -62,8 +64,11 @@ export type ContainerEvents = {
   oom: () => void;
   /** The container has ended, and nothing of it is left. */
   exit: (end: ContainerEnd) => void;
-  /** A system call of `process`, or of what it has started, was refused. Only with `seccomp: { audit: true }`. */
-  denied: (call: DeniedCall, process: ContainerProcess) => void;
+  /**
+   * Something was refused. A system call of `process`, or of what it has started, only with `seccomp: { audit: true }`; or, with a
+   * `kind`, a name or an outgoing connection, with `network: { egress }`.
+   */
+  denied: (refusal: DeniedCall | DeniedEgress, process: ContainerProcess | undefined) => void;
   /**
    * A handler of `seccomp.notify` failed, or answered what cannot be done; the call has failed with EPERM. Where nobody
    * listens, it is a warning of the process.
@@ -110,10 +115,14 @@ export class Container extends TypedEvents implements AsyncDisposable {
   readonly id: string;
   /** Files of the container, in the shape of node:fs/promises. */
   readonly fs: ContainerFileSystem;
+  /** Its outgoing connections; undefined without `network: { egress }`. */
+  readonly egress: ContainerEgress | undefined;
 
   readonly #settings: ContainerSettings;
   readonly #instance: Instance;
   readonly #image: ImageUse | undefined;
+  /** Settles when its network is as it was asked for; nothing runs in it before. */
+  readonly #connected: Promise<void>;
   #userFiles: Promise<UserFiles> | undefined;
 
   private constructor(settings: ContainerSettings, blueprint: Blueprint, single: boolean, image?: ImageUse) {
@@ -137,7 +146,16 @@ export class Container extends TypedEvents implements AsyncDisposable {
       single,
     );
     this.fs = new ContainerFileSystem((ints, paths, listener) => this.#instance.file(ints, paths, listener));
+    const { network } = settings;
+    this.egress = network.kind === 'egress' ? new ContainerEgress(network.egress) : undefined;
+    this.egress?.on('denied', (refusal) => this.emit('denied', refusal, undefined));
+    this.#connected = this.#connect();
+    this.#connected.catch(() => {});
     settings.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  async #connect(): Promise<void> {
+    await this.egress?.start((steps, take, doing) => this.#instance.run(steps, take, doing));
   }
 
   /**
@@ -150,7 +168,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     throwIfAborted(settings.signal);
     const container = await Container.#make(settings, { single: false });
     try {
-      await container.#instance.ready;
+      await Promise.all([container.#instance.ready, container.#connected]);
       throwIfAborted(settings.signal);
     } catch (error) {
       await container.kill();
@@ -197,6 +215,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     }
     const container = await Container.#make(settings.container, { single: true, needsProgram: !ofCaller });
     try {
+      if (container.egress) await container.#connected;
       return await container.#start(container.#program(program, settings.exec), settings.exec);
     } finally {
       await container.kill();
@@ -415,7 +434,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
   /** A container that is ready, once what its plan waits for is done; or nothing of it. */
   static async #started(container: Container, filling?: Promise<void>): Promise<Container> {
     try {
-      await Promise.all([filling, container.#instance.ready]);
+      await Promise.all([filling, container.#instance.ready, container.#connected]);
       return container;
     } catch (error) {
       await container.kill();
@@ -507,6 +526,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
   #onGone(end: InstanceEnd): void {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
     this.#image?.release();
+    this.egress?.close();
     this.emit('exit', { reason: this.#instance.ending, stats: end.stats });
   }
 }

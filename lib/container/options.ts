@@ -5,6 +5,7 @@
 
 import type { Readable, Writable } from 'node:stream';
 import type { Image, ImageStore, ImageUnpackOptions, OnProgress, RegistryOptions } from '../image/index.js';
+import type { EgressNetwork } from '../network/egress/options.js';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
 import type { CapabilitiesOption, CapabilitySetsOption, ProcessAttributes } from '../process/attributes/options.js';
@@ -172,6 +173,9 @@ export interface StorageOptions {
   readonly inodes?: number;
 }
 
+/** What of the network a container has. */
+export type NetworkOption = 'none' | EgressNetwork;
+
 /** Options of a container, whatever runs in it. */
 export interface ContainerOptions extends ProcessAttributes {
   /** Default `'host'`. */
@@ -243,8 +247,11 @@ export interface ContainerOptions extends ProcessAttributes {
     /** CLOCK_BOOTTIME, and so /proc/uptime. Default 0. */
     readonly boottime?: number;
   };
-  /** Only `'none'` so far: a network namespace of its own with loopback, up. */
-  readonly network?: 'none';
+  /**
+   * A network namespace of its own. `'none'` (default): with loopback alone. `{ egress }`: every outgoing connection and name is
+   * decided in this process (see {@link EgressOptions}).
+   */
+  readonly network?: NetworkOption;
   /** Ends the creation, also while an image is fetched or unpacked, and the container, when it aborts. */
   readonly signal?: AbortSignal;
 }

@@ -22,9 +22,10 @@ import { hostImage, type ImageSettings, imageKeys, readImage } from './settings/
 import { readSysctls, readTimeOffsets } from './settings/kernel.js';
 import { defaultLimits, type LimitSettings, readLimits } from './settings/limits.js';
 import { type MountSettings, noMounts, readMounts } from './settings/mounts.js';
+import { type NetworkSettings, noNetwork, readNetworkOption } from './settings/network.js';
 import { readWorkingDirectory } from './settings/paths.js';
 import { readCapabilities, relaxedCapabilities } from './settings/privileges.js';
-import { byteLength, defineSchema, type Fields, readChoice, readObject } from './settings/schema.js';
+import { byteLength, defineSchema, type Fields, readObject } from './settings/schema.js';
 import { readStorage, type StorageSettings } from './settings/storage.js';
 import { type EnvPairs, parseArgv, readEnv } from './settings/strings.js';
 import { type ImageUser, readUser, rootUser, type UserSpec } from './settings/user.js';
@@ -56,7 +57,7 @@ export interface ContainerSettings {
   readonly seccompName: 'default' | 'docker' | 'custom';
   /** Calls that a handler decides, and refusals that are told of, if there is either. */
   readonly supervision?: SupervisionSettings;
-  readonly network: 'none';
+  readonly network: NetworkSettings;
   readonly signal?: AbortSignal;
   /** Every way in which this container is less confined than the defaults, such as `mounts[0].unsafeSource`. */
   readonly relaxations: readonly string[];
@@ -181,7 +182,7 @@ function readContainer(fields: Fields<(typeof containerKeys)[number]>): Containe
     seccomp,
     seccompName,
     ...(supervision === undefined ? {} : { supervision }),
-    network: network === undefined ? 'none' : readNetwork(network, 'network'),
+    network: network === undefined ? noNetwork : readNetworkOption(network, 'network'),
     relaxations: relaxationsOf(mounts, capabilities, relaxedSeccomp({ seccomp, seccompName, supervision }), attributes),
     ...(name === undefined ? {} : { name: cgroupName(name, 'name') }),
     ...(hostname === undefined ? {} : { hostname: readHostname(hostname, 'hostname') }),
@@ -202,10 +203,6 @@ function expectDriver({ driver }: StorageSettings, { kind }: ImageSettings): voi
       hint: 'the others keep a copy of the layers, which takes an image of a store: Image.fromDirectory',
     });
   }
-}
-
-function readNetwork(value: unknown, option: string): 'none' {
-  return readChoice(value, option, ['none'], { hint: 'a network of its own with loopback is all there is so far' });
 }
 
 /** RFC 1123: it is written to /etc/hosts and /etc/hostname, so nothing else may be in it. */

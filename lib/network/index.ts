@@ -1,6 +1,8 @@
 /** What there is to see of networks. */
 
 export type { IpFamily } from './address.js';
+export { ContainerEgress, type EgressEvents } from './egress/egress.js';
+export type * from './egress/options.js';
 export {
   type InterfaceAddress,
   InterfaceAddresses,

@@ -376,7 +376,9 @@ describe('what is refused', () => {
   it('is told of: the call by its name, its arguments, who made it, and the error it got', async () => {
     await using box = await Container.create({ seccomp: { audit: true } });
     const denied: [DeniedCall, readonly string[]][] = [];
-    box.on('denied', (call, program) => denied.push([call, program.argv]));
+    box.on('denied', (call, program) => {
+      if (call.kind === undefined && program) denied.push([call, program.argv]);
+    });
     const program = calls(['mount', 0, 0, 0, 0, 0], ['socket', 38, 5, 0], ['getpid'], ['kexec_load', 1, 2, 3, 4]);
     const { stdout } = await box.exec(program);
     expect(JSON.parse(stdout)).toMatchObject(['EPERM', 'EPERM', expect.any(Number), 'EPERM']);

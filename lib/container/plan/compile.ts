@@ -17,7 +17,7 @@ import { deviceNodes, devices } from './devices.js';
 import { kernelFileSystems, newProc } from './kernel-file-systems.js';
 import { earlySysctls, sysctls } from './kernel-settings.js';
 import { root } from './root.js';
-import { accountFiles, hosts, resolvConf, textFile } from './system-files.js';
+import { accountFiles, egressResolvConf, hosts, resolvConf, textFile } from './system-files.js';
 import { userMount } from './user-mounts.js';
 
 type Fragment = readonly Step[];
@@ -57,6 +57,7 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
   const range = ids === 'range';
   const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
+  if (settings.network.kind === 'egress') names.push(textFile('etc/resolv.conf', egressResolvConf, 'replace'));
   if (settings.cwd !== '/') names.push(workingDirectory(settings));
   names.push({ kind: 'setHostname', name: hostname });
   const { timeOffsets: offsets, sysctl } = settings;

@@ -1,5 +1,6 @@
 /** The text files that every container has: names of users, hosts and services, generated, never the host's. */
 
+import { nameServer } from '../../network/egress/name-server.js';
 import type { Step } from '../../plan/step.js';
 
 /** The account database of `image: 'host'`, and of an image that has none. */
@@ -31,6 +32,9 @@ export function hosts(hostname: string): string {
 
 /** resolv.conf(5) of a container without a network: no server to ask. */
 export const resolvConf = '# no network, no name server\n';
+
+/** That of one whose names are answered in this process. */
+export const egressResolvConf = `nameserver ${nameServer}\n`;
 
 /** Written into the container's own upper directory, in place of whatever the image has there, links included (K8). */
 export function textFile(path: string, content: string, existing: 'replace' | 'keep'): Step {

@@ -26,6 +26,8 @@ export interface SystemCallFacts {
 
 /** A call that the filter refused. */
 export interface DeniedCall extends SystemCallFacts {
+  /** Tells it from a refusal of the network (`DeniedEgress`), which has one. */
+  readonly kind?: undefined;
   /** The error that it failed with, such as `'EPERM'`. */
   readonly errno: string;
 }

@@ -17,7 +17,7 @@ describe('the settings of a container', () => {
       capabilities: Capabilities.default,
       seccomp: defaultProfile,
       seccompName: 'default',
-      network: 'none',
+      network: { kind: 'none' },
       relaxations: [],
       sysctl: [],
       attributes: { rlimits: { nofile: { soft: 1024, hard: 1024 }, core: { soft: 0, hard: 0 } }, scheduling: {} },
@@ -333,12 +333,18 @@ describe('seccomp', () => {
 });
 
 describe('the rest', () => {
-  it.each(['host', 'bridge', '', null, true, { bridge: 'x' }].map((value) => [shown(value), value]))(
+  it.each(['host', 'bridge', '', null, true, {}, []].map((value) => [shown(value), value]))(
     'network is not %s',
     (_, network) => {
       refusal(() => parseContainerOptions({ network }), 'network');
     },
   );
+
+  it('network has one kind, whose options are named as its own', () => {
+    refusal(() => parseContainerOptions({ network: { egres: { allow: [] } } }), 'network.egres');
+    refusal(() => parseContainerOptions({ network: { egress: { allow: ['a:b'] } } }), 'network.egress.allow[0]');
+    expect(parseContainerOptions({ network: { egress: { allow: [] } } }).network).toMatchObject({ kind: 'egress' });
+  });
 
   it.each([null, true, {}, new AbortController(), { aborted: false }].map((value) => [shown(value), value]))(
     'signal is not %s',
