@@ -1,7 +1,7 @@
 /** Which network namespace is meant, wherever one can be given. */
 
 import type { Container } from '../container/container.js';
-import { OptionError, PermissionError, TscontainError } from '../errors.js';
+import { OptionError, TscontainError } from '../errors.js';
 import { addon, type Descriptor } from '../launcher/native.js';
 import { Namespace } from '../primitives/namespace/namespace.js';
 
@@ -27,18 +27,33 @@ export async function openNetwork(value: unknown, option: string): Promise<Descr
   throw new OptionError(option, 'a Namespace, a Container, a process id, or the path of a network namespace', value);
 }
 
-/** By the process id of its init, which root may; an ordinary user's container is asked to hand it out. */
+/**
+ * Its init hands out its own: by a process id it might be another process's by now. Of a container that is paused, whose init
+ * does nothing, it is opened by that id, which cannot have ended by itself then.
+ */
 async function ofContainer(container: Pick<Container, 'inspect'>): Promise<Descriptor> {
-  const { pid, state } = container.inspect();
-  if (pid === undefined || state !== 'running') {
-    throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended, and its network with it');
-  }
+  expectRunning(container);
   try {
-    return opened(pid);
+    if ('networkNamespace' in container) {
+      return await (container as Pick<Container, 'networkNamespace'>).networkNamespace();
+    }
   } catch (error) {
-    if (!(error instanceof PermissionError) || !('networkNamespace' in container)) throw error;
-    return (container as Pick<Container, 'networkNamespace'>).networkNamespace();
+    if (!(error instanceof TscontainError && error.code === 'ERR_PAUSED')) throw error;
   }
+  const network = opened(expectRunning(container));
+  try {
+    expectRunning(container);
+  } catch (error) {
+    network.close();
+    throw error;
+  }
+  return network;
+}
+
+function expectRunning(container: Pick<Container, 'inspect'>): number {
+  const { pid, state } = container.inspect();
+  if (pid !== undefined && state === 'running') return pid;
+  throw new TscontainError('ERR_CONTAINER_GONE', 'the container has ended, and its network with it');
 }
 
 function opened(from: number | string): Descriptor {
