@@ -19,7 +19,8 @@ describe.skipIf(reason)(`images of Debian that buildah has built${reason ? ` (${
   beforeAll(() => {
     unmade = make('debian.sh');
   }, 600_000);
-  afterAll(() => scratch.dispose(), 60_000);
+  // Three trees of some thousand files each.
+  afterAll(() => scratch.dispose(), 300_000);
 
   async function ours(layout: string): Promise<string[]> {
     await using store = await ImageStore.open({ path: scratch.at(layout) });
