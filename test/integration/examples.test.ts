@@ -14,7 +14,7 @@ const telling: Readonly<Record<string, RegExp>> = {
   attributes: /^processor time +SIGXCPU /m,
   capabilities: /^user 1000 with +port 80 is mine$/m,
   cgroup: /^memory +a hog was ended by SIGKILL .* [1-9] killed/m,
-  egress: /^refused +metadata: special-address$/m,
+  egress: /^with a function +api got mocked$/m,
   'id-map': /^nested +0 \d+ 10 /m,
   images: /^in a container +hello from the second layer; motd; 0; root /m,
   landlock: /^write nowhere +.*Permission denied$/m,

@@ -248,6 +248,8 @@ export class ContainerEgress extends TypedEvents {
 
   /** What a handler throws ends the connection, and is told of. */
   async #hand(handler: EgressHandler, inner: Socket, connection: EgressConnection): Promise<void> {
+    // Paused since it was accepted (net.Server, pauseOnConnect): as it is handed over it flows as soon as somebody listens.
+    Object.assign(inner, { readableFlowing: null });
     try {
       await handler(inner, connection);
     } catch (error) {

@@ -210,6 +210,22 @@ describe('a function', () => {
     }
   });
 
+  it('that serves a connection gets its bytes as from any stream: by events, by iteration, late', async () => {
+    await using box = await withEgress(({ name }) => ({
+      connect: async (stream) => {
+        if (name === 'events.test') stream.once('data', (chunk) => stream.end(`got ${chunk}`));
+        if (name === 'late.test') await sleep(50);
+        if (name !== 'events.test') for await (const chunk of stream) stream.end(`got ${chunk}`);
+      },
+    }));
+    const code = `
+import socket
+for name in ('events.test', 'iteration.test', 'late.test'):
+    s = socket.create_connection((name, 1)); s.sendall(b'bytes'); s.shutdown(socket.SHUT_WR); print(s.makefile().read())`;
+    const { stdout } = await box.exec(['python3', '-c', code], { timeout: '10s' });
+    expect(stdout).toBe('got bytes\n'.repeat(3));
+  });
+
   it('is all that knows of a name until it allows it: nobody is asked before', async () => {
     await using dns = await nameServer({ 'ok.test': ['127.0.0.1'] });
     const decide = ({ name }: EgressConnection) => (name === 'ok.test' ? 'allow' : 'deny');
