@@ -43,7 +43,9 @@ describe('group L', () => {
     await filter.transaction((t) => {
       const table = t.table('inet', 'jobs', { comment: injection });
       table.set('s', { type: 'ipv4_addr', comment: injection, elements: [{ value: '10.0.0.1', comment: injection }] });
-      table.chain('c', { comment: injection }).rule([nft.log({ prefix: injection }), nft.drop], { comment: injection });
+      table
+        .chain('c', { comment: injection })
+        .rule([nft.log({ prefix: injection, group: 1 }), nft.drop], { comment: injection });
     });
     const [table] = (await filter.list()).tables;
     const [chain] = table?.chains ?? [];
@@ -54,7 +56,7 @@ describe('group L', () => {
     ]);
     expect([chain?.comment, chain?.rules[0]?.comment]).toEqual([injection, injection]);
     expect(chain?.rules).toHaveLength(1);
-    expect(chain?.rules[0]?.statements).toEqual([nft.log({ prefix: injection }), nft.drop]);
+    expect(chain?.rules[0]?.statements).toEqual([nft.log({ prefix: injection, group: 1 }), nft.drop]);
     for (const name of [injection, 'a b', 'a;b', '-a', '"a"', 'a\0b', '']) {
       await expect(filter.transaction((t) => void t.existing('inet', 'jobs').chain(name))).rejects.toThrow(
         'option name',
@@ -66,7 +68,7 @@ describe('group L', () => {
     runIn(
       network,
       ['nft', '-f', '-'],
-      `add rule inet jobs c log prefix "a${injection.replace(' #', '')}\n`.replace(' };', ''),
+      `add rule inet jobs c log group 1 prefix "a${injection.replace(' #', '')}\n`.replace(' };', ''),
     );
     expect(
       nftText(network)
