@@ -10,9 +10,13 @@ import type { TestContext } from 'vitest';
 import { buildOnce, packageRoot } from './build.js';
 import { needsPrograms, needsRoot } from './requirements.js';
 
-const { dependencies } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
-  dependencies: Record<string, string>;
-};
+/** What a package needs to run, and what that needs, as names in node_modules, where they lie side by side. */
+function dependenciesOf(folder: string): string[] {
+  const { dependencies = {} } = JSON.parse(readFileSync(join(packageRoot, folder, 'package.json'), 'utf8')) as {
+    dependencies?: Record<string, string>;
+  };
+  return Object.keys(dependencies).flatMap((name) => [name, ...dependenciesOf(`node_modules/${name}`)]);
+}
 
 /** Her ids, and the ranges that she may be granted. */
 export const ada = { uid: 1234, gid: 1235, uids: 300_000, gids: 400_000 } as const;
@@ -20,7 +24,7 @@ export const ada = { uid: 1234, gid: 1235, uids: 300_000, gids: 400_000 } as con
 /** Copies the library, as it is shipped, to a folder, with what it needs to run. */
 export function copyLibrary(folder: string): void {
   buildOnce();
-  const needed = Object.keys(dependencies).map((name) => `node_modules/${name}`);
+  const needed = dependenciesOf('').map((name) => `node_modules/${name}`);
   for (const name of ['package.json', 'dist', 'native/build/Release/tscontain.node', ...needed]) {
     cpSync(join(packageRoot, name), join(folder, name), { recursive: true, dereference: true });
   }
