@@ -42,6 +42,7 @@ export {
   InterfaceAddresses,
   Links,
   Neighbours,
+  Network,
   NetworkEvents,
   NetworkSysctl,
   Routes,

@@ -4,6 +4,7 @@ import { randomFillSync } from 'node:crypto';
 import { release } from 'node:os';
 import { UnsupportedError } from '../errors.js';
 import { containerIds } from '../host/ids.js';
+import type { ContainerNetwork } from '../network/bridge/container-network.js';
 import { withFaultInParts } from '../plan/fault.js';
 import type { Step } from '../plan/step.js';
 import type { Capabilities } from '../primitives/capabilities.js';
@@ -39,6 +40,7 @@ export interface Blueprint {
   readonly steps: ContainerSteps;
   /** What the root is made of, where that is no overlay. */
   readonly root: DirectoryRoot | undefined;
+  readonly network: ContainerNetwork | undefined;
   readonly writes: readonly CgroupWrite[];
   readonly hierarchies: readonly number[];
   readonly profile: ProcessProfile;
@@ -83,6 +85,7 @@ export function makeBlueprint(settings: ContainerSettings, facts: SourceFacts): 
     ids,
     steps: { host: withFaultInParts('launcher', steps.host), container: withFaultInParts('init', steps.container) },
     root: facts.root,
+    network: facts.network,
     writes,
     hierarchies,
     profile: {

@@ -8,6 +8,7 @@ import type { Image } from '../image/image.js';
 import { ImageStore } from '../image/store/index.js';
 import { launcher } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
+import type { ContainerNetwork } from '../network/bridge/container-network.js';
 import { ContainerEgress } from '../network/egress/egress.js';
 import type { DeniedEgress } from '../network/egress/options.js';
 import { describeStep } from '../plan/describe.js';
@@ -185,13 +186,28 @@ export class Container extends TypedEvents implements AsyncDisposable {
   ): Promise<Container> {
     const facts = await resolveSources(asked);
     checkUser(asked);
-    if (asked.image.kind !== 'stored') return new Container(asked, makeBlueprint(asked, facts), single);
+    if (asked.image.kind !== 'stored') return Container.#placed(asked, facts, single);
     const { settings, use } = await takeImage(asked, asked.image, { needsProgram });
     try {
       throwIfAborted(settings.signal);
-      return new Container(settings, makeBlueprint(settings, onRoot(facts, use.root)), single, use);
+      return Container.#placed(settings, onRoot(facts, use.root), single, use);
     } catch (error) {
       use.release();
+      throw error;
+    }
+  }
+
+  /** With its place in a network, where it is to have one: given back when it ends, or comes to nothing. */
+  static #placed(settings: ContainerSettings, facts: SourceFacts, single: boolean, use?: ImageUse): Container {
+    if (settings.network.kind !== 'bridge') return new Container(settings, makeBlueprint(settings, facts), single, use);
+    const { network, address, publish } = settings.network;
+    const place = network.reserve({ address, publish });
+    try {
+      const container = new Container(settings, makeBlueprint(settings, { ...facts, network: place }), single, use);
+      network.named(place, container.id);
+      return container;
+    } catch (error) {
+      place.abandon();
       throw error;
     }
   }
@@ -226,7 +242,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
   static async plan(options: ContainerOptions = {}, argv: Argv = ['/bin/true']): Promise<Plan> {
     const settings = parseContainerOptions(options);
     const program = parseArgv(argv);
-    const facts = await resolveSources(settings);
+    const facts = withPlace(settings, await resolveSources(settings));
     if (settings.image.kind !== 'stored') return makePlan(settings, makeBlueprint(settings, facts), program);
     const planned = await planImage(settings, settings.image);
     return makePlan(planned.settings, makeBlueprint(planned.settings, onRoot(facts, planned.root)), program);
@@ -312,6 +328,11 @@ export class Container extends TypedEvents implements AsyncDisposable {
     for (const [name, value] of this.#settings.env) env.set(name, value);
     for (const [name, value] of settings.env) env.set(name, value);
     return [...env];
+  }
+
+  /** Its place in a network, where it has one. */
+  get network(): ContainerNetwork | undefined {
+    return this.#instance.blueprint.network;
   }
 
   /** What it uses now, and has used. */
@@ -412,7 +433,7 @@ export class Container extends TypedEvents implements AsyncDisposable {
     const source = this.#pausable();
     const begin = (more: Pick<SourceFacts, 'root' | 'filled'>): Container => {
       try {
-        return new Container(settings, makeBlueprint(settings, { ...facts, ...more }), false, use);
+        return Container.#placed(settings, { ...facts, ...more }, false, use);
       } catch (error) {
         use?.release();
         throw error;
@@ -527,8 +548,18 @@ export class Container extends TypedEvents implements AsyncDisposable {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
     this.#image?.release();
     this.egress?.close();
+    const { network } = this.#settings;
+    if (network.kind === 'bridge' && this.network) network.network.release(this.network);
     this.emit('exit', { reason: this.#instance.ending, stats: end.stats });
   }
+}
+
+/** For a plan that is only shown: with an address that the container could have. */
+function withPlace({ network }: ContainerSettings, facts: SourceFacts): SourceFacts {
+  if (network.kind !== 'bridge') return facts;
+  const place = network.network.reserve({ address: network.address, publish: [] });
+  place.abandon();
+  return { ...facts, network: place };
 }
 
 /** A name that the container will not have is an error before anything starts, where its accounts are known already. */

@@ -9,6 +9,7 @@ import { containerMapping } from '../launcher/agent-steps.js';
 import { type ExitFacts, type FileReply, Init, type ProcessListener, type StartRequest } from '../launcher/init.js';
 import { type EncodedParts, type Launcher, launcher, launcherDied } from '../launcher/launcher.js';
 import type { Descriptor } from '../launcher/native.js';
+import type { ContainerNetwork } from '../network/bridge/container-network.js';
 import { encodeFragments, encodeSteps, SlotNumbers } from '../plan/encode.js';
 import { withFault } from '../plan/fault.js';
 import type { Slot, Step } from '../plan/step.js';
@@ -104,6 +105,7 @@ export class Instance {
   #failure: TscontainError | undefined;
   #isReady = false;
   #hasLent = false;
+  #networkLent = false;
   #isGone = false;
   #pendingFiles = 0;
   #awaited = false;
@@ -184,14 +186,31 @@ export class Instance {
     return promise;
   }
 
-  /** Once, and before it is ready: of a hostile init no more is kept. */
+  /**
+   * Each once, and before it is ready: of a hostile init no more is kept. The first that is lent by a container in a network is
+   * a socket of its namespace.
+   */
   #onLent(descriptor: Descriptor): void {
-    if (this.#hasLent || this.#isReady) {
+    const { network } = this.blueprint;
+    if (network && !this.#networkLent && !this.#isReady) {
+      this.#networkLent = true;
+      this.#connect(network, descriptor);
+    } else if (this.#hasLent || this.#isReady) {
       descriptor.close();
-      return;
+    } else {
+      this.#hasLent = true;
+      this.#setLent(descriptor);
     }
-    this.#hasLent = true;
-    this.#setLent(descriptor);
+  }
+
+  #connect(network: ContainerNetwork, socket: Descriptor): void {
+    network.connect(socket).then(
+      () => this.giveBack(),
+      (error) => {
+        this.#failure ??= error;
+        this.#launcher.kill(this.number);
+      },
+    );
   }
 
   /** What was lent is not used any more; init goes on. */
@@ -256,7 +275,13 @@ export class Instance {
   ): ContainerProcess {
     const pending = this.#open(argv, settings);
     if (pending.refused) return pending.process;
-    if (this.#single || !this.#groups.available) pending.launch({ identity, environment }, undefined);
+    // As long as something of init's is lent, it does not listen to anything else.
+    if (this.blueprint.network && !this.#isReady) {
+      this.ready.then(
+        () => pending.launch({ identity, environment }, undefined),
+        () => {},
+      );
+    } else if (this.#single || !this.#groups.available) pending.launch({ identity, environment }, undefined);
     else this.#groups.take().then((group) => pending.launch({ identity, environment }, group));
     return pending.process;
   }

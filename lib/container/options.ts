@@ -5,6 +5,8 @@
 
 import type { Readable, Writable } from 'node:stream';
 import type { Image, ImageStore, ImageUnpackOptions, OnProgress, RegistryOptions } from '../image/index.js';
+import type { Network } from '../network/bridge/network.js';
+import type { PublishOptions } from '../network/bridge/publish.js';
 import type { EgressNetwork } from '../network/egress/options.js';
 import type { Capabilities, Capability } from '../primitives/capabilities.js';
 import type { SeccompProfile } from '../primitives/seccomp/index.js';
@@ -173,8 +175,17 @@ export interface StorageOptions {
   readonly inodes?: number;
 }
 
+/** A place in a network: a link `eth0` with an address, and a default route unless the network is internal. */
+export interface BridgeNetworkOption {
+  readonly bridge: Network;
+  /** Its IPv4 address there. Default: the one that has been free for the longest. */
+  readonly address?: string;
+  /** Ports of it that are reachable at the host, and from there. Not in an internal network. */
+  readonly publish?: readonly PublishOptions[];
+}
+
 /** What of the network a container has. */
-export type NetworkOption = 'none' | EgressNetwork;
+export type NetworkOption = 'none' | EgressNetwork | BridgeNetworkOption;
 
 /** Options of a container, whatever runs in it. */
 export interface ContainerOptions extends ProcessAttributes {
@@ -249,7 +260,7 @@ export interface ContainerOptions extends ProcessAttributes {
   };
   /**
    * A network namespace of its own. `'none'` (default): with loopback alone. `{ egress }`: every outgoing connection and name is
-   * decided in this process (see {@link EgressOptions}).
+   * decided in this process (see {@link EgressOptions}). `{ bridge }`: a place in a {@link Network}.
    */
   readonly network?: NetworkOption;
   /** Ends the creation, also while an image is fetched or unpacked, and the container, when it aborts. */

@@ -6,6 +6,7 @@
 
 import { access, lstat, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { OptionError } from '../errors.js';
+import type { ContainerNetwork } from '../network/bridge/container-network.js';
 import type { IoLimit, Limits } from '../primitives/cgroup/index.js';
 import type { DirectoryRoot } from './plan/directory-root.js';
 import { isAtOrBelow } from './settings/paths.js';
@@ -20,6 +21,8 @@ export interface SourceFacts {
   readonly limits: Limits;
   /** What the container's root is made of, where a driver makes no overlay. */
   readonly root?: DirectoryRoot;
+  /** Its place in a network, where it has one. */
+  readonly network?: ContainerNetwork;
   /** Whether what is written begins with a copy, which is made in the middle of the plan: `fork()`. */
   readonly filled?: boolean;
 }

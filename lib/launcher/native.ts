@@ -126,6 +126,8 @@ export interface Addon {
   bindSocket(socket: Descriptor, address: Uint8Array, port: number, transparent: boolean): void;
   /** The number of a descriptor that is the caller's from now on: for what closes it itself. */
   releaseDescriptor(descriptor: Descriptor): number;
+  /** A socket that is bound to an address, of 4 or 16 bytes, and a port, and the port that it has. */
+  holdPort(tcp: boolean, address: Uint8Array, port: number): [Descriptor, number];
   /** A directory or a file of a cgroup file system; EXDEV where it is in none. */
   openCgroup(path: string, as: 'directory' | 'read' | 'write'): Descriptor;
   eventDescriptor(): Descriptor;

@@ -75,6 +75,16 @@ export class NetlinkSocket implements AsyncDisposable {
     return sockets;
   }
 
+  /** One that was opened elsewhere, in another namespace: it is taken over. */
+  static adopt(protocol: NetlinkProtocol, descriptor: Descriptor): NetlinkSocket {
+    try {
+      return new NetlinkSocket(protocol, descriptor);
+    } catch (error) {
+      if (descriptor.open) descriptor.close();
+      throw error;
+    }
+  }
+
   /** The number by which the kernel knows it. */
   get port(): number {
     return this.#native.port;

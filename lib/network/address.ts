@@ -132,7 +132,7 @@ export function readNetwork(value: unknown, option: string): IpPrefix {
   return prefix;
 }
 
-function parsePrefix(text: string): IpPrefix | undefined {
+export function parsePrefix(text: string): IpPrefix | undefined {
   const [address = '', length, ...rest] = text.split('/');
   const ip = parseIp(address);
   if (ip === undefined || rest.length > 0) return undefined;

@@ -1,6 +1,10 @@
 /** What there is to see of networks. */
 
 export type { IpFamily } from './address.js';
+export type { ContainerNetwork } from './bridge/container-network.js';
+export { Network, type NetworkInspection, type NetworkStatistics } from './bridge/network.js';
+export type { PublishedPort, PublishOptions } from './bridge/publish.js';
+export type { NetworkOptions } from './bridge/settings.js';
 export { ContainerEgress, type EgressEvents } from './egress/egress.js';
 export type * from './egress/options.js';
 export {

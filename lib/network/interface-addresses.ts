@@ -257,7 +257,7 @@ function defaultScope({ family, bytes }: IpPrefix): number {
 }
 
 /** `struct ifaddrmsg`. */
-function ifaddr(family: number, length: number, flags: number, scope: number, index: number): Buffer {
+export function ifaddr(family: number, length: number, flags: number, scope: number, index: number): Buffer {
   const bytes = Buffer.alloc(headerLength);
   bytes.set([family, length, flags, scope]);
   native.writeU32(bytes, index, 4);

@@ -27,6 +27,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitNamespace(env, exports);
   InitNetlink(env, exports);
   InitSocket(env, exports);
+  InitPort(env, exports);
   return InitSpawn(env, exports);
 }
 

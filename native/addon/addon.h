@@ -19,6 +19,7 @@ Napi::Object InitLayer(Napi::Env env, Napi::Object exports);
 Napi::Object InitNamespace(Napi::Env env, Napi::Object exports);
 Napi::Object InitNetlink(Napi::Env env, Napi::Object exports);
 Napi::Object InitSocket(Napi::Env env, Napi::Object exports);
+Napi::Object InitPort(Napi::Env env, Napi::Object exports);
 Napi::Object InitSpawn(Napi::Env env, Napi::Object exports);
 
 // Throws a JavaScript Error with `syscall` and `errno` for lib/launcher/native.ts to translate.

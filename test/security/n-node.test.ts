@@ -17,10 +17,10 @@ describe('N: Node', () => {
     const code = new Map(files.map((name) => [name, readFileSync(`lib/${name}`, 'utf8')]));
     const users = files.filter((name) => /from 'node:fs(\/promises)?'/.test(code.get(name) ?? ''));
     // Each of these looks at the host: layout, sources of mounts, our own directories, host ends of copies, what this process
-    // is and has; the store of images, and sources of these. What is read and written of a container is a descriptor that init has opened (fs/transfer.ts), or an agent (changes.ts, views.ts, network/sysctl.ts). A primitive
+    // is and has; the store of images, and sources of these. What is read and written of a container is a descriptor that init has opened (fs/transfer.ts), or an agent (changes.ts, views.ts, network/sysctl.ts). Networks ask the host for its name servers. A primitive
     // by itself acts on the host, on paths that its caller names.
     const known =
-      /^(container\/(changes|fs|sources|views)\.ts|container\/fs\/(copy-out|transfer)\.ts|container\/(plan|sources)\/(host-image|kernel-file-systems|devices)\.ts|container\/settings\/kernel\.ts|container\/storage\/(bound|sweep)\.ts|host\/|image\/|launcher\/native\.ts|network\/sysctl\.ts|plan\/step\.ts|process\/(own|settings)\.ts|primitives\/)/;
+      /^(container\/(changes|fs|sources|views)\.ts|container\/fs\/(copy-out|transfer)\.ts|container\/(plan|sources)\/(host-image|kernel-file-systems|devices)\.ts|container\/settings\/kernel\.ts|container\/storage\/(bound|sweep)\.ts|host\/|image\/|launcher\/native\.ts|network\/(sysctl|bridge\/name-servers)\.ts|plan\/step\.ts|process\/(own|settings)\.ts|primitives\/)/;
     expect(users.filter((name) => !known.test(name))).toEqual([]);
     expect(users.length).toBeGreaterThan(2);
     // A function may be run in a namespace that a thread can enter, by the one primitive that offers it, and by no container.

@@ -8,6 +8,7 @@
  */
 
 import type { ContainerIds } from '../../host/ids.js';
+import type { ContainerNetwork } from '../../network/bridge/container-network.js';
 import { cloneFlag, propagationPrivate, type Step } from '../../plan/step.js';
 import { attach, tmpfs } from '../../primitives/mount/steps.js';
 import { newClocks, openOwnProcess } from '../../primitives/time-namespace.js';
@@ -16,8 +17,9 @@ import type { SourceFacts } from '../sources.js';
 import { deviceNodes, devices } from './devices.js';
 import { kernelFileSystems, newProc } from './kernel-file-systems.js';
 import { earlySysctls, sysctls } from './kernel-settings.js';
+import { lendNetwork, networkSysctls } from './network.js';
 import { root } from './root.js';
-import { accountFiles, egressResolvConf, hosts, resolvConf, textFile } from './system-files.js';
+import { accountFiles, egressResolvConf, hosts, resolvConf, resolvers, textFile } from './system-files.js';
 import { userMount } from './user-mounts.js';
 
 type Fragment = readonly Step[];
@@ -56,7 +58,12 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const base = root(settings, ids, input.facts.root, input.facts.filled);
   const mounts = settings.mounts.map((mount, index) => userMount(mount, index, ids, input.facts.kinds.get(index)));
   const range = ids === 'range';
-  const names: Step[] = [textFile('etc/hosts', hosts(hostname), 'replace'), hostnameFile(hostname)];
+  const { network } = input.facts;
+  const names: Step[] = [
+    textFile('etc/hosts', hosts(hostname, network && addressesOf(network)), 'replace'),
+    hostnameFile(hostname),
+  ];
+  if (network) names.push(textFile('etc/resolv.conf', resolvers(network.dns), 'replace'));
   if (settings.network.kind === 'egress') names.push(textFile('etc/resolv.conf', egressResolvConf, 'replace'));
   if (settings.cwd !== '/') names.push(workingDirectory(settings));
   names.push({ kind: 'setHostname', name: hostname });
@@ -66,7 +73,16 @@ export function compileContainer(input: PlanInput): ContainerSteps {
   const first = usual ? [] : [...(offsets ? [openOwnProcess, newClocks(offsets)] : []), earlySysctls(sysctl)];
   const ahead = () => [...first, ids === 'single' ? becomeRootAlone : becomeRoot, beginning, stage(settings)];
   const mask = Number(settings.capabilities.mask);
-  const system = () => [devices[ids], newProc, ...(usual ? [] : [sysctls(sysctl)]), kernelFileSystems(), loopback];
+  const system = () => [
+    devices[ids],
+    newProc,
+    ...(network ? [networkSysctls(network.ipv6 !== undefined)] : []),
+    ...(usual ? [] : [sysctls(sysctl)]),
+    kernelFileSystems(),
+    loopback,
+  ];
+  const kindOfNetwork = network === undefined ? 'none' : network.ipv6 === undefined ? 'ipv4' : 'both';
+  const connected: Fragment[] = network ? [lendNetwork] : [];
   const files = [placed, commonFiles];
   const end = (): Fragment[] => [leaveOldRoot, [{ kind: 'boundingSet', mask }]];
   const { size, inodes } = settings.storage;
@@ -83,28 +99,31 @@ export function compileContainer(input: PlanInput): ContainerSteps {
     settings.mounts.length === 0 &&
     settings.storage.upper === 'tmpfs'
   ) {
-    const common = remembered(`whole ${ids} ${size} ${inodes} ${mask}`, () => {
+    const common = remembered(`whole ${ids} ${size} ${inodes} ${mask} ${kindOfNetwork}`, () => {
       const { host, container } = split(
         [...base.hostTrees, deviceNodes],
         [...system(), ...base.steps, ...files, ...end()],
       );
       return { host, container: [...ahead(), ...container] };
     });
-    return { host: { common: common.host, own: [] }, container: { common: common.container, own: [names] } };
+    return {
+      host: { common: common.host, own: [] },
+      container: { common: common.container, own: [...connected, names] },
+    };
   }
   const beside = split([deviceNodes], system());
   const rest = split(
     [...base.hostTrees, ...mounts.map((mount) => mount.hostTrees)],
     [...base.steps, ...files, ...mounts.map((mount) => mount.steps), names, ...end()],
   );
-  const own = { host: [base.launcher ?? [], ...rest.host], container: rest.container };
+  const own = { host: [base.launcher ?? [], ...rest.host], container: [...connected, ...rest.container] };
   if (!usual) {
     return {
       host: { common: [], own: [...beside.host, ...own.host] },
       container: { common: ahead(), own: [...beside.container, ...own.container] },
     };
   }
-  const common = remembered(`system ${ids} ${size} ${inodes}`, () => ({
+  const common = remembered(`system ${ids} ${size} ${inodes} ${kindOfNetwork}`, () => ({
     host: beside.host,
     container: [...ahead(), ...beside.container],
   }));
@@ -169,6 +188,10 @@ function stage({ storage: { size, inodes } }: ContainerSettings): Fragment {
 }
 
 const commonFiles: Fragment = Object.freeze([textFile('etc/resolv.conf', resolvConf, 'replace'), ...accountFiles]);
+
+function addressesOf({ address, ipv6 }: ContainerNetwork): readonly string[] {
+  return ipv6 === undefined ? [address] : [address, ipv6];
+}
 
 function hostnameFile(hostname: string): Step {
   return textFile('etc/hostname', `${hostname}\n`, 'replace');

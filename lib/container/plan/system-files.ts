@@ -22,12 +22,11 @@ services: files
 protocols: files
 `;
 
-/** hosts(5): loopback, and the container's own name on it. */
-export function hosts(hostname: string): string {
+/** hosts(5): loopback, and the container's own name, on it where it has no other address. */
+export function hosts(hostname: string, addresses: readonly string[] = ['127.0.1.1']): string {
   return `127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
-127.0.1.1\t${hostname}
-`;
+${addresses.map((address) => `${address}\t${hostname}\n`).join('')}`;
 }
 
 /** resolv.conf(5) of a container without a network: no server to ask. */
@@ -35,6 +34,12 @@ export const resolvConf = '# no network, no name server\n';
 
 /** That of one whose names are answered in this process. */
 export const egressResolvConf = `nameserver ${nameServer}\n`;
+
+/** resolv.conf(5) of a container in a network. */
+export function resolvers(servers: readonly string[]): string {
+  if (servers.length === 0) return '# no name server that can be reached from here\n';
+  return servers.map((server) => `nameserver ${server}\n`).join('');
+}
 
 /** Written into the container's own upper directory, in place of whatever the image has there, links included (K8). */
 export function textFile(path: string, content: string, existing: 'replace' | 'keep'): Step {

@@ -200,7 +200,7 @@ export function ifinfo(index = 0, flags = 0, change = 0, family = 0): Buffer {
 }
 
 /** VETH_INFO_PEER: the other end as a link of its own. */
-const vethPeer = 1;
+export const vethPeer = 1;
 
 /** What there is to say of the kind, inside IFLA_LINKINFO. */
 export function writeKind(to: AttributeWriter, { kind, own, peer }: NewLinkSettings, peerNamespace?: number): void {
