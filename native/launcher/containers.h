@@ -29,6 +29,7 @@ struct container {
   int users;     // its user namespace, where it takes its root to remove that directory, -1: it does not
   int bounded;   // the root of the file system that is its alone, -1: none
   int remover;   // the process that removes it
+  u64 again;     // when the next one may try, in milliseconds
   u32 next_group;
   u32 busy_groups[MAX_BUSY_GROUPS]; // of execs that have ended, and something they started has not
   u32 tries;

@@ -3,7 +3,8 @@
 #include "rmtree.h"
 #include <linux/sched.h>
 
-enum { WNOHANG = 1, WALL = 0x40000000, CLEANUP_TRIES = 5000 }; // ten seconds of a cgroup that does not empty
+enum { WNOHANG = 1, WALL = 0x40000000, CLEANUP_TRIES = 5000 }; // ten seconds of what does not go away
+enum { REMOVER_PAUSE_MS = 100 };
 
 void kill_container(const struct container* c) {
   int h = unified();
@@ -42,7 +43,8 @@ static int start_remover(struct container* c) {
     end_file_system(1);
     sys(close, 1);
     sys(close, 2);
-    exit_now(stored && remove_tree(0, name) < 0);
+    long rc = stored ? remove_tree(0, name) : 0;
+    exit_now(rc < 0 && rc != -ENOENT); // someone else may have removed it, or all that it was in
   }
   return pid < 0 ? 0 : (int)pid;
 }
@@ -64,8 +66,11 @@ static bool clean_up(struct container* c) {
     else
       close_fd(&c->dirs[h]);
   }
-  if (c->stored && !c->remover)
+  // What cannot be removed now may be able to later, but not for ever: sweep() finds what is left.
+  if (c->stored && !c->remover && now() >= c->again) {
     c->remover = start_remover(c);
+    c->again = now() + REMOVER_PAUSE_MS;
+  }
   if (c->remover)
     return false;
   if ((!done || c->stored) && ++c->tries < CLEANUP_TRIES)
