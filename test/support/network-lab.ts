@@ -4,6 +4,7 @@
  * address they see him.
  */
 
+import { existsSync } from 'node:fs';
 import { type Container, type ContainerProcess, Links, Namespace } from '../../lib/index.js';
 
 /** Where a program can run: a namespace, or a container. */
@@ -104,7 +105,16 @@ export class NetworkLab implements AsyncDisposable {
     await links.routes.add({ to: 'default', via: '2001:db8::2' });
     await others.addresses.add('host', '192.0.2.2/24');
     await others.addresses.add('host', '2001:db8::2/64', { noDad: true });
+    // Before Linux 6.17 a host forwards IPv6 as a router, or not at all: nothing else can switch it on.
+    if (!existsSync('/proc/sys/net/ipv6/conf/all/force_forwarding')) {
+      await links.sysctl.set({ 'net.ipv6.conf.all.forwarding': 1 });
+    }
     return new NetworkLab(host, world, links, others);
+  }
+
+  /** The links of the host, without those that some kernels put into every namespace. */
+  async linkNames(): Promise<readonly string[]> {
+    return (await this.hostLinks.list()).map(({ name }) => name).filter((name) => name !== 'sit0');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

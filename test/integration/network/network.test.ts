@@ -290,7 +290,7 @@ describe('a network', () => {
     await network.close();
     await using filter = await Netfilter.open({ namespace: lab.host });
     expect((await filter.list()).tables).toEqual([]);
-    expect((await lab.hostLinks.list()).map(({ name }) => name)).toEqual(['lo', 'uplink']);
+    expect(await lab.linkNames()).toEqual(['lo', 'uplink']);
     expect(await lab.hostLinks.sysctl.get('net.ipv4.ip_forward')).toBe('0');
   });
 
@@ -322,7 +322,7 @@ describe('a network', () => {
     await caught(Network.create({ namespace: lab.host, subnet: '192.0.2.0/24' }));
     await using filter = await Netfilter.open({ namespace: lab.host });
     expect((await filter.list()).tables).toEqual([]);
-    expect((await lab.hostLinks.list()).map(({ name }) => name)).toEqual(['lo', 'uplink']);
+    expect(await lab.linkNames()).toEqual(['lo', 'uplink']);
     expect(await lab.hostLinks.sysctl.get('net.ipv4.ip_forward')).toBe('0');
   });
 });
