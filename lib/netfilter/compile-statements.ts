@@ -30,6 +30,7 @@ import type { Entry, SetShape } from './elements.js';
 import { type Expression, objectTypes, register, verdictRegister } from './expressions.js';
 import { fieldSpec, metaKeys, trackingKeys } from './fields.js';
 import { icmp6Codes, icmpCodes, icmpxCodes } from './names.js';
+import type { NamedObject } from './ruleset.js';
 import type {
   Counter,
   Limit,
@@ -129,25 +130,10 @@ function compileStatement(context: RuleContext, statement: Statement, option: st
       expressions.push({ name: 'immediate', dreg: verdictRegister, data: verdictData(statement, option) });
       return;
     case 'counter':
-      if ('name' in statement) {
-        refer(context, 'counter', statement.name, option);
-        return;
-      }
-      expressions.push(counterExpression(statement, option));
-      return;
     case 'quota':
-      if ('name' in statement) {
-        refer(context, 'quota', statement.name, option);
-        return;
-      }
-      expressions.push(quotaExpression(statement, option));
-      return;
     case 'limit':
-      if ('name' in statement) {
-        refer(context, 'limit', statement.name, option);
-        return;
-      }
-      expressions.push(limitExpression(statement, option));
+      if ('name' in statement) refer(context, statement.kind, statement.name, option);
+      else expressions.push(objectExpression(statement, option));
       return;
     case 'ct count':
       expressions.push({
@@ -210,7 +196,21 @@ function inverted(over: unknown, option: string): number {
   return readBoolean(over, `${option}.over`, false) ? 1 : 0;
 }
 
-export function counterExpression({ packets, bytes }: Exclude<Counter, { name: string }>, option: string): Expression {
+/** A counter, a quota or a limit: of a rule, or with a name, as an object of a table. */
+export function objectExpression(object: NamedObject, option: string): Expression {
+  switch (object.kind) {
+    case 'counter':
+      return counterExpression(object, option);
+    case 'quota':
+      return quotaExpression(object, option);
+    case 'limit':
+      return limitExpression(object, option);
+    default:
+      throw new OptionError(`${option}.kind`, "'counter', 'quota' or 'limit'", (object as { kind?: unknown }).kind);
+  }
+}
+
+function counterExpression({ packets, bytes }: Exclude<Counter, { name: string }>, option: string): Expression {
   return {
     name: 'counter',
     bytes: readInteger(bytes, `${option}.bytes`, 0, most64),
@@ -218,7 +218,7 @@ export function counterExpression({ packets, bytes }: Exclude<Counter, { name: s
   };
 }
 
-export function quotaExpression({ bytes, used, over }: Exclude<Quota, { name: string }>, option: string): Expression {
+function quotaExpression({ bytes, used, over }: Exclude<Quota, { name: string }>, option: string): Expression {
   return {
     name: 'quota',
     bytes: readInteger(bytes, `${option}.bytes`, 0, most64),
@@ -229,7 +229,7 @@ export function quotaExpression({ bytes, used, over }: Exclude<Quota, { name: st
 
 export const periods = { second: 1, minute: 60, hour: 3600, day: 86_400, week: 604_800 } as const;
 
-export function limitExpression(limit: Exclude<Limit, { name: string }>, option: string): Expression {
+function limitExpression(limit: Exclude<Limit, { name: string }>, option: string): Expression {
   const { rate, unit, per, burst, over } = limit;
   const words = Object.keys(periods) as (keyof typeof periods)[];
   return {

@@ -6,7 +6,7 @@
 import { OptionError } from '../errors.js';
 import type { NetlinkRequest } from '../netlink/socket.js';
 import { type AnonymousSet, anonymousMapName, anonymousSetName, familyNetwork, type RuleContext } from './compile.js';
-import { compileStatements, counterExpression, limitExpression, quotaExpression } from './compile-statements.js';
+import { compileStatements, objectExpression } from './compile-statements.js';
 import { rawElements, type SetShape } from './elements.js';
 import { type Expression, objectTypes } from './expressions.js';
 import {
@@ -228,7 +228,7 @@ export class TableChanges {
   object(name: string, object: NamedObject): void {
     const place = this.#place;
     readName(name, 'name');
-    const expression = objectExpression(object);
+    const expression = objectExpression(object, 'object');
     this.#add(() => [
       newObject(
         place,
@@ -262,19 +262,6 @@ export class TableChanges {
       compiling.shapes.set(tableKey(place), new Map());
       return [deleteTable(place, `removing the table ${place.family} ${place.table}`)];
     });
-  }
-}
-
-function objectExpression(object: NamedObject): Expression {
-  switch (object.kind) {
-    case 'counter':
-      return counterExpression(object, 'object');
-    case 'quota':
-      return quotaExpression(object, 'object');
-    case 'limit':
-      return limitExpression(object, 'object');
-    default:
-      throw new OptionError('object.kind', "'counter', 'quota' or 'limit'", (object as { kind?: unknown }).kind);
   }
 }
 
